@@ -1,0 +1,204 @@
+//! The border between the model and everything that asks it to fill holes: plain data, no tensors.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cancel::CancelToken;
+
+/// One piece of a document, in reading order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// Text that is there and stays byte for byte as it is.
+    Text(Arc<str>),
+    /// A hole to be filled. `draft` is what stands there now (empty at a cursor); it is replaced.
+    Hole {
+        /// The text that the fill replaces.
+        draft: Arc<str>,
+    },
+}
+
+/// What to fill, and within which bounds.
+#[derive(Clone, Debug)]
+pub struct InfillRequest {
+    /// Opaque name of the document (a URI, a path). Requests with the same key share prompt windows and cached keys.
+    pub document_key: String,
+    /// The document as text and holes in reading order.
+    pub segments: Vec<Segment>,
+    /// Where to stop.
+    pub limits: InfillLimits,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+}
+
+/// Bounds of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InfillLimits {
+    /// Most tokens of one fill.
+    pub max_tokens: usize,
+    /// When to hand back the best draft so far; `None` waits for the end.
+    pub deadline: Option<Instant>,
+}
+
+impl Default for InfillLimits {
+    fn default() -> Self {
+        Self { max_tokens: 64, deadline: None }
+    }
+}
+
+/// How masks become tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Which masks of a block become tokens after a forward.
+    pub unmasking: Unmasking,
+    /// 0 takes the most likely token; above it, Gumbel noise of that strength is added.
+    pub temperature: f64,
+    /// Nucleus: only the most likely tokens whose probabilities reach this sum may be drawn; 1 switches it off.
+    pub top_p: f64,
+    /// Seed of all randomness of the request.
+    pub seed: u64,
+}
+
+/// The unmasking rule of a block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unmasking {
+    /// Every mask at or above this confidence, and always the best one.
+    Threshold(f64),
+    /// The masks of a block are split evenly over this many denoising steps, most confident first.
+    Static {
+        /// Denoising steps for one block, at least 1.
+        steps_per_block: usize,
+    },
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { unmasking: Unmasking::Threshold(0.95), temperature: 0.0, top_p: 1.0, seed: 0 }
+    }
+}
+
+/// The canvas of one hole after one denoising step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Index of the hole among the holes of the request.
+    pub hole: usize,
+    /// Forwards of this request so far, this one included.
+    pub forwards: usize,
+    /// The canvas from left to right.
+    pub cells: Vec<FrameCell>,
+}
+
+/// One position of the canvas.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FrameCell {
+    /// Still a mask.
+    Masked,
+    /// A token that will not change any more.
+    Committed {
+        /// The text of the token. A character that spans several tokens stands in the last of them.
+        text: String,
+        /// Probability that the model gave this token when it was committed, 0 to 1.
+        confidence: f32,
+    },
+}
+
+/// Why a fill ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model closed the hole itself.
+    EndOfText,
+    /// `max_tokens` was reached.
+    TokenLimit,
+    /// The deadline passed; the text is what had been committed without a gap.
+    Deadline,
+}
+
+/// The text for one hole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HoleFill {
+    /// Replaces the hole.
+    pub text: String,
+    /// Geometric mean of the committed tokens' confidences (the closing token's included), 0 to 1.
+    pub confidence: f32,
+    /// Why the fill ended.
+    pub finish: Finish,
+}
+
+/// Result of one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Infill {
+    /// One fill per hole, in reading order.
+    pub holes: Vec<HoleFill>,
+    /// What it cost.
+    pub stats: InfillStats,
+}
+
+/// What one request cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct InfillStats {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Prompt tokens whose keys and values were still there from an earlier request.
+    pub cached_tokens: usize,
+    /// Forwards through the model, prefill included.
+    pub forwards: usize,
+    /// Tokens committed, closing tokens included.
+    pub tokens: usize,
+    /// Time from request to result.
+    pub wall: Duration,
+}
+
+impl InfillStats {
+    /// Tokens committed for each forward; 0 if there was none.
+    pub fn tokens_per_forward(&self) -> f64 {
+        if self.forwards == 0 { 0.0 } else { self.tokens as f64 / self.forwards as f64 }
+    }
+}
+
+/// Why a request has no result.
+#[derive(Debug)]
+pub enum InfillError {
+    /// The token was cancelled.
+    Cancelled,
+    /// The request cannot be served as it is; the text says what to change.
+    BadRequest(String),
+    /// The model failed.
+    Model(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl std::fmt::Display for InfillError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("the request was cancelled"),
+            Self::BadRequest(reason) => f.write_str(reason),
+            Self::Model(error) => write!(f, "the model failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for InfillError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Model(error) => Some(&**error),
+            Self::Cancelled | Self::BadRequest(_) => None,
+        }
+    }
+}
+
+/// Something that fills holes: a model in this process, in another one, or a script in a test.
+///
+/// Blocking and object-safe; one thread owns it and everyone else sends that thread jobs.
+pub trait Infiller: Send {
+    /// Fills every hole of `request`.
+    ///
+    /// Polls `cancel` before every forward and then returns [`InfillError::Cancelled`]; work already cached is kept.
+    /// Calls `on_frame` after every denoising step.
+    fn infill(
+        &mut self,
+        request: &InfillRequest,
+        cancel: &CancelToken,
+        on_frame: &mut dyn FnMut(&Frame),
+    ) -> Result<Infill, InfillError>;
+
+    /// Short name of the loaded model, for people.
+    fn model_name(&self) -> &str;
+}

@@ -1,0 +1,74 @@
+//! The token order of each layout. Serving and training both build their sequences here and nowhere else.
+
+use crate::error::{EngineError, Result};
+use crate::tokenizer::SpecialTokens;
+
+/// A layout that a model was trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromptFormat {
+    /// Seed-Coder and Stable-DiffCoder: `<[fim-suffix]> S <[fim-prefix]> P <[fim-middle]>`, S right of the cursor.
+    SeedFim,
+    /// Our own models, one hole: `bos <[fim-suffix]> S <[fim-prefix]> P [<[fim-rest]> R] <[fim-middle]>`.
+    ///
+    /// S begins at the line after the hole and R is the rest of the hole's line, so that typing and auto-closed
+    /// brackets leave the front of the prompt as it was.
+    Holes,
+}
+
+/// The token ids around one hole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FimParts<'a> {
+    /// S: text right of the hole (`SeedFim`: from the hole on; `Holes`: from the next line on).
+    pub suffix: &'a [u32],
+    /// P: text left of the hole.
+    pub prefix: &'a [u32],
+    /// R: rest of the hole's last line, line end excluded; must be empty in `SeedFim`.
+    pub rest: &'a [u32],
+}
+
+impl PromptFormat {
+    /// Tokens that [`Self::assemble`] adds to those of the parts, at most.
+    pub const MARKER_TOKENS: usize = 5;
+
+    /// Whether the rest of the hole's line stands apart (R) instead of opening S.
+    pub fn splits_rest(self) -> bool {
+        self == Self::Holes
+    }
+
+    /// The prompt that the fill continues.
+    pub fn assemble(self, special: &SpecialTokens, parts: FimParts<'_>) -> Result<Vec<u32>> {
+        let fim = special.fim.ok_or_else(|| {
+            EngineError::Request(
+                "the tokenizer has no fill-in-the-middle tokens: this model cannot infill".into(),
+            )
+        })?;
+        let mut tokens = Vec::with_capacity(
+            parts.suffix.len() + parts.prefix.len() + parts.rest.len() + Self::MARKER_TOKENS,
+        );
+        if self == Self::Holes {
+            tokens.extend(special.bos);
+        }
+        tokens.push(fim.suffix);
+        tokens.extend_from_slice(parts.suffix);
+        tokens.push(fim.prefix);
+        tokens.extend_from_slice(parts.prefix);
+        if !parts.rest.is_empty() {
+            let rest = match self {
+                Self::Holes => special.fim_rest,
+                Self::SeedFim => None,
+            };
+            tokens.push(rest.ok_or_else(|| {
+                EngineError::Request("this layout has no place for the rest of a line".into())
+            })?);
+            tokens.extend_from_slice(parts.rest);
+        }
+        tokens.push(fim.middle);
+        Ok(tokens)
+    }
+
+    /// Appends the end tokens of a training sample: eos up to the next block edge, 1 to `block_length` of them.
+    pub fn close(self, tokens: &mut Vec<u32>, special: &SpecialTokens, block_length: usize) {
+        let count = block_length - tokens.len() % block_length;
+        tokens.extend(std::iter::repeat_n(special.eos, count));
+    }
+}

@@ -1,0 +1,3 @@
+//! Prompt layouts: how the text around a hole becomes the token sequence that the model continues.
+
+pub mod format;
