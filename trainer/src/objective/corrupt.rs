@@ -74,7 +74,10 @@ pub fn corrupt_with(
         maskable.extend((first..first + block).filter(|&token| rows.loss_mask[token]));
         let before = out.masked.len();
         out.masked.extend(
-            maskable.iter().filter(|&&token| uniforms.mask[token] < rate).map(|&token| token as u32),
+            maskable
+                .iter()
+                .filter(|&&token| uniforms.mask[token] < rate)
+                .map(|&token| token as u32),
         );
         if out.masked.len() == before && rule.clip == Clip::On && !maskable.is_empty() {
             let pick = (uniforms.fallback[index] * maskable.len() as f32) as usize;
@@ -181,7 +184,8 @@ mod tests {
             mask: vec![0.99; 12],
             fallback: vec![fallback; 3],
         };
-        for (fallback, expected) in [(0.0, [1, 8]), (0.49, [1, 9]), (0.5, [3, 10]), (1.0, [3, 11])] {
+        for (fallback, expected) in [(0.0, [1, 8]), (0.49, [1, 9]), (0.5, [3, 10]), (1.0, [3, 11])]
+        {
             let out = corrupt_with(&rule, rows, MASK, &never(fallback));
             assert_eq!(out.masked, expected, "f {fallback}");
             assert_eq!(out.n_forced, 2);

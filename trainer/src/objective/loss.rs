@@ -75,7 +75,8 @@ mod tests {
         let patterns = mask_patterns(4);
         assert_eq!(patterns.len(), 15);
         for pattern in &patterns {
-            let expected = [0.25, 1.0 / 12.0, 1.0 / 12.0, 0.25][pattern.bits.count_ones() as usize - 1];
+            let expected =
+                [0.25, 1.0 / 12.0, 1.0 / 12.0, 0.25][pattern.bits.count_ones() as usize - 1];
             assert!((pattern.weight - expected).abs() < 1e-15);
         }
         let total: f64 = patterns.iter().map(|p| p.weight * f64::from(p.bits.count_ones())).sum();
@@ -132,7 +133,10 @@ mod tests {
             .into_iter()
             .map(|(at, n)| {
                 let part = nll.narrow(0, at, n).unwrap();
-                weighted_loss(&part, &weights[at..at + n], 10.0).unwrap().to_scalar::<f32>().unwrap()
+                weighted_loss(&part, &weights[at..at + n], 10.0)
+                    .unwrap()
+                    .to_scalar::<f32>()
+                    .unwrap()
             })
             .sum();
         assert!((whole - 1.9).abs() < 1e-6 && (whole - parts).abs() < 1e-6);

@@ -109,9 +109,14 @@ mod tests {
 
     #[test]
     fn warmup_ramp_is_linear_and_ends_at_one() {
-        for (step, expected) in
-            [(0, 0.001), (1, 0.0014995), (500, 0.25075), (1999, 0.9995005), (2000, 1.0), (9999, 1.0)]
-        {
+        for (step, expected) in [
+            (0, 0.001),
+            (1, 0.0014995),
+            (500, 0.25075),
+            (1999, 0.9995005),
+            (2000, 1.0),
+            (9999, 1.0),
+        ] {
             assert!((warmup_u_max(step, 2000) - expected).abs() < 1e-7, "step {step}");
         }
         assert_eq!(warmup_u_max(0, 0), 1.0, "no warmup at all");

@@ -66,6 +66,7 @@ struct Update {
     lr: f32,
     decay: f32,
     betas: [f32; 2],
+    rests: [f32; 2], // 1 - beta, rounded once from f64
     eps: f32,
     correction1: f32,
     root_correction2: f32,
@@ -122,6 +123,7 @@ impl AdamW {
                 lr: lr as f32,
                 decay: if decays { (1.0 - lr * self.settings.weight_decay) as f32 } else { 1.0 },
                 betas: [beta1 as f32, beta2 as f32],
+                rests: [(1.0 - beta1) as f32, (1.0 - beta2) as f32],
                 eps: self.settings.eps as f32,
                 correction1: (1.0 - beta1.powi(power)) as f32,
                 root_correction2: (1.0 - beta2.powi(power)).sqrt() as f32,
@@ -136,12 +138,12 @@ impl AdamW {
 
 impl Update {
     fn apply(&self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
-        let [beta1, beta2] = self.betas;
+        let ([beta1, beta2], [rest1, rest2]) = (self.betas, self.rests);
         let step_size = self.lr / self.correction1;
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
             let g = g * self.gradient_scale;
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *m = beta1 * *m + rest1 * g;
+            *v = beta2 * *v + rest2 * g * g;
             let denominator = v.sqrt() / self.root_correction2 + self.eps;
             *p = *p * self.decay - step_size * *m / denominator;
         }

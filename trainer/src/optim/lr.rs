@@ -36,13 +36,8 @@ mod tests {
 
     #[test]
     fn curve_rises_stays_and_falls() {
-        let curve = LrCurve {
-            peak: 1.0,
-            floor: 0.1,
-            warmup_steps: 4,
-            decay_from: 10,
-            total_steps: 19,
-        };
+        let curve =
+            LrCurve { peak: 1.0, floor: 0.1, warmup_steps: 4, decay_from: 10, total_steps: 19 };
         let drawn: Vec<f64> = (0..20).map(|s| (curve.at(s) * 1000.0).round() / 1000.0).collect();
         assert_eq!(drawn[..4], [0.25, 0.5, 0.75, 1.0]);
         assert!(drawn[4..10].iter().all(|&lr| lr == 1.0));
