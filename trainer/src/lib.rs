@@ -6,6 +6,8 @@ pub mod atomic;
 pub mod batch;
 pub mod checkpoint;
 pub mod config;
+pub mod curves;
+pub mod export;
 pub mod memory;
 pub mod metrics;
 pub mod objective;
