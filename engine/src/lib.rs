@@ -8,6 +8,7 @@
 //! length, `L` layers, `H` query heads, `Hkv` key/value heads, `Dh` head size, `D` width, `V` vocabulary.
 
 pub mod cancel;
+pub mod decode;
 pub mod error;
 pub mod infiller;
 pub mod prompt;
