@@ -11,5 +11,7 @@ pub mod cancel;
 pub mod decode;
 pub mod error;
 pub mod infiller;
+pub mod kernels;
+pub mod model;
 pub mod prompt;
 pub mod tokenizer;

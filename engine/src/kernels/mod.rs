@@ -1,0 +1,3 @@
+//! CPU kernels over plain slices.
+
+pub mod cached_attention;
