@@ -100,8 +100,7 @@ impl StableCase {
         commit: CommitMode,
     ) -> Result<(Outcome, Vec<u32>, M::Cache)> {
         let mask = self.params.mask_id;
-        let region =
-            self.canvas_ids.clone().unwrap_or_else(|| vec![mask; self.params.gen_length]);
+        let region = self.canvas_ids.clone().unwrap_or_else(|| vec![mask; self.params.gen_length]);
         let mut canvas = Canvas::with_given(&self.prompt_ids, &region, mask);
         let mut cache = model.new_cache();
         let sampler = Sampler::greedy(ChaCha8Rng::seed_from_u64(0));

@@ -18,6 +18,9 @@ use candle_core::Tensor;
 
 use crate::error::EngineError;
 use crate::infiller::Unmasking;
+use crate::model::kv_cache::KvCache;
+use crate::model::mask::SequenceMask;
+use crate::model::{Model, RowGroup};
 use canvas::Canvas;
 use sample::{Choice, Draw, Sampler};
 use stats::{CommitEvent, ForwardCounts};
@@ -56,12 +59,39 @@ pub struct Rows<'a, C> {
     pub cache: &'a mut C,
     /// Tokens of the rows.
     pub tokens: &'a [u32],
-    /// A row sees every key up to the end of its own block of this length on the absolute grid.
-    pub block_length: usize,
+    /// Which keys a row sees.
+    pub mask: SequenceMask,
     /// The first so many rows stay in the cache.
     pub commit: usize,
     /// Rows whose logits are wanted.
     pub logits: Range<usize>,
+}
+
+impl CommittedKeys for KvCache {
+    fn committed(&self) -> usize {
+        self.len()
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.truncate(len);
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+}
+
+impl Forward for Model {
+    type Cache = KvCache;
+
+    fn new_cache(&self) -> KvCache {
+        self.new_cache()
+    }
+
+    fn forward(&self, rows: Rows<'_, KvCache>) -> Result<Tensor, EngineError> {
+        let Rows { cache, tokens, mask, commit, logits } = rows;
+        self.forward(&mut [RowGroup { cache, tokens, mask, commit, logits }])
+    }
 }
 
 /// When a decided block enters the cache.
@@ -233,7 +263,7 @@ impl<M: Forward> Run<'_, M> {
             let logits = self.decoder.model.forward(Rows {
                 cache: self.cache,
                 tokens: &self.canvas.tokens()[from..block.end],
-                block_length: rule.block_length,
+                mask: SequenceMask::BlockCausal { block: rule.block_length },
                 commit: block.start - from,
                 logits: first - from..last + 1 - from,
             })?;
@@ -277,7 +307,7 @@ impl<M: Forward> Run<'_, M> {
             self.decoder.model.forward(Rows {
                 cache: self.cache,
                 tokens: &self.canvas.tokens()[from..to],
-                block_length,
+                mask: SequenceMask::BlockCausal { block: block_length },
                 commit: to - from,
                 logits: 0..0,
             })?;

@@ -1,0 +1,5 @@
+//! Serving, from text around a hole to its fill: windows, prefix reuse, decode.
+
+mod decode;
+mod golden;
+mod support;
