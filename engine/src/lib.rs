@@ -9,9 +9,12 @@
 
 pub mod cancel;
 pub mod decode;
+pub mod engine;
 pub mod error;
+mod frame;
 pub mod infiller;
 pub mod kernels;
 pub mod model;
+pub mod prefix_cache;
 pub mod prompt;
 pub mod tokenizer;
