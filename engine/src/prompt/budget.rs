@@ -107,12 +107,7 @@ impl Budget {
     }
 
     /// New borders for a prefix that ends with `left`, and its tokens.
-    fn place(
-        self,
-        tokenizer: &Tokenizer,
-        left: &str,
-        suffix: usize,
-    ) -> Result<(Anchor, Vec<u32>)> {
+    fn place(self, tokenizer: &Tokenizer, left: &str, suffix: usize) -> Result<(Anchor, Vec<u32>)> {
         let step = self.step();
         let reach = FRESH_BYTES_PER_TOKEN * self.tokens;
         let tail = match left.len().checked_sub(reach) {

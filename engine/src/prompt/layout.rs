@@ -11,7 +11,7 @@ pub const MIN_PROMPT_TOKENS: usize = 32;
 const REST_BYTES_PER_TOKEN: usize = 8;
 
 /// Lays out one-hole prompts for one model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Layout<'a> {
     /// The model's tokenizer.
     pub tokenizer: &'a Tokenizer,
@@ -40,11 +40,8 @@ impl Layout<'_> {
             )));
         }
         let (rest, right) = self.format.split_right(right);
-        let rest_limit = if self.format.splits_rest() {
-            REST_TOKENS.min(self.prompt_tokens / 8)
-        } else {
-            0
-        };
+        let rest_limit =
+            if self.format.splits_rest() { REST_TOKENS.min(self.prompt_tokens / 8) } else { 0 };
         let near = rest.floor_char_boundary(REST_BYTES_PER_TOKEN * rest_limit);
         let mut rest = self.tokenizer.encode(&rest[..near])?;
         rest.truncate(rest_limit);
