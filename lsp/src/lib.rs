@@ -1,1 +1,6 @@
-//! Placeholder.
+//! The language server as a library: documents, positions, the protocol's methods and the thread that owns the model.
+//!
+//! It knows the engine only by `diffcoder_engine::infiller` and `diffcoder_engine::cancel`.
+
+pub mod position;
+pub mod server;
