@@ -90,8 +90,8 @@ fn series(lines: &[StepMetrics], value: fn(&StepMetrics) -> Option<f64>) -> Vec<
 
 /// The smallest range that holds `values`, a little wider; never empty.
 fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
-    let (low, high) = values
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if !(low.is_finite() && high.is_finite()) {
         return 0.0..1.0;
     }

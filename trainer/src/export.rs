@@ -48,12 +48,7 @@ fn logit_tolerance(dtype: ExportType) -> f32 {
 ///
 /// Before it appears it is loaded back, and its logits are held against those of the checkpoint. Returns the largest
 /// difference.
-pub fn export(
-    checkpoint: &Path,
-    tokenizer: &Path,
-    out: &Path,
-    dtype: ExportType,
-) -> Result<f32> {
+pub fn export(checkpoint: &Path, tokenizer: &Path, out: &Path, dtype: ExportType) -> Result<f32> {
     let saved = Checkpoint::load(checkpoint)?;
     let vocab = Tokenizer::from_dir(tokenizer)?.vocab_size();
     ensure!(
@@ -126,7 +121,8 @@ fn compare(saved: &Checkpoint, dir: &Path) -> Result<f32> {
     let trained = Weights::from_tensors(saved.weights.clone(), "the checkpoint");
     let trained = Model::new(&config, trained, Ops::default())?;
     let len = 32.min(config.max_position_embeddings);
-    let ids: Vec<u32> = (0..2 * len).map(|i| ((i * 7919 + 13) % config.vocab_size) as u32).collect();
+    let ids: Vec<u32> =
+        (0..2 * len).map(|i| ((i * 7919 + 13) % config.vocab_size) as u32).collect();
     let ids = Tensor::from_vec(ids, (2, len), &Device::Cpu)?;
     let positions: Vec<u32> = (0..len as u32).collect();
     let mut largest = 0f32;

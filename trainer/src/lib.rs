@@ -5,6 +5,7 @@
 pub mod atomic;
 pub mod batch;
 pub mod checkpoint;
+pub mod cli;
 pub mod config;
 pub mod curves;
 pub mod data;
