@@ -138,7 +138,8 @@ impl TokenizerFiles {
 /// Learns merges from `texts` until there are exactly `vocab` ids; special tokens have the first ones.
 pub fn train(texts: &[&str], vocab: usize) -> anyhow::Result<TokenizerFiles> {
     check_vocab(vocab)?;
-    let failed = |error: tokenizers::Error| anyhow::anyhow!("the tokenizer cannot be trained: {error}");
+    let failed =
+        |error: tokenizers::Error| anyhow::anyhow!("the tokenizer cannot be trained: {error}");
     let special: Vec<AddedToken> =
         SPECIAL_TOKENS.iter().map(|text| AddedToken::from((*text).to_owned(), true)).collect();
     let mut trainer = BpeTrainerBuilder::new()

@@ -211,7 +211,9 @@ fn is_table(text: &str) -> bool {
 }
 
 fn is_comment(line: &str) -> bool {
-    line.starts_with("//") || line.starts_with('#') && !line.starts_with("#[") || line.starts_with('*')
+    line.starts_with("//")
+        || line.starts_with('#') && !line.starts_with("#[")
+        || line.starts_with('*')
 }
 
 /// A line that states a constant, a type or a foreign function and nothing else.
@@ -220,7 +222,8 @@ fn is_declaration(line: &str) -> bool {
     let opens = ["const ", "type ", "static ", "link!(", "windows_link::link!("]
         .iter()
         .any(|word| line.starts_with(word));
-    let foreign = (line.starts_with("fn ") || line.starts_with("unsafe fn ")) && line.ends_with(';');
+    let foreign =
+        (line.starts_with("fn ") || line.starts_with("unsafe fn ")) && line.ends_with(';');
     opens && line.ends_with(';') || foreign
 }
 
@@ -326,7 +329,8 @@ mod tests {
             .map(|i| format!("    pub fn function_{i}(a: c_int, b: *const c_char) -> c_int;\n"))
             .collect();
         assert!(is_table(&format!("extern \"C\" {{\n{foreign}}}\n")));
-        for code in [include_str!("filter.rs"), include_str!("source.rs"), include_str!("config.rs")]
+        for code in
+            [include_str!("filter.rs"), include_str!("source.rs"), include_str!("config.rs")]
         {
             assert!(!is_table(code));
         }

@@ -120,8 +120,7 @@ fn registry_packages(root: &Path, source: &SourceConfig) -> anyhow::Result<Vec<P
 
 /// Orders versions by their numbers; what follows a `-` or `+` only breaks ties.
 fn version_key(version: &str) -> (Vec<u64>, String) {
-    let (numbers, rest) =
-        version.find(['-', '+']).map_or((version, ""), |at| version.split_at(at));
+    let (numbers, rest) = version.find(['-', '+']).map_or((version, ""), |at| version.split_at(at));
     (numbers.split('.').map(|part| part.parse().unwrap_or(0)).collect(), rest.to_owned())
 }
 
