@@ -10,5 +10,6 @@
 pub mod cancel;
 pub mod error;
 pub mod infiller;
+pub mod kernels;
 pub mod prompt;
 pub mod tokenizer;
