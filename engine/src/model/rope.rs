@@ -46,7 +46,7 @@ impl Rope {
 
 impl Rotation {
     /// The fused operation that applies it.
-    pub(crate) fn operation(&self) -> fused::Rope {
+    pub(super) fn operation(&self) -> fused::Rope {
         fused::Rope { table: self.table.clone(), positions: self.positions.clone() }
     }
 
