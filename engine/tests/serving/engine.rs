@@ -9,7 +9,9 @@ use diffcoder_engine::infiller::{
     Segment, Unmasking,
 };
 
-use crate::support::{SOURCE, random_engine, tokenizer};
+use crate::support::{
+    SOURCE, TOKENIZER_JSON, config_json, random_engine, random_weights, tokenizer,
+};
 
 fn request(document: &str, left: &str, right: &str) -> InfillRequest {
     InfillRequest {
@@ -207,4 +209,37 @@ fn a_request_that_cannot_be_served_says_what_to_change() {
     refused(&|request| request.sampling.unmasking = Unmasking::Threshold(1.5), "threshold");
     let no_steps = Unmasking::Static { steps_per_block: 0 };
     refused(&|request| request.sampling.unmasking = no_steps, "steps");
+}
+
+#[test]
+fn a_model_directory_is_served_in_its_layout_or_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    let refusal = || match Engine::from_dir(dir.path()) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("an engine from a directory that cannot be served"),
+    };
+    assert!(refusal().contains("config.json is missing"));
+    let mut config = config_json("seed-fim", 512);
+    write("config.json", config.to_string().as_bytes());
+    assert!(refusal().contains("tokenizer.json is missing"));
+    write("tokenizer.json", TOKENIZER_JSON.replace("fim-middle", "fim-muddle").as_bytes());
+    assert!(refusal().contains("model.safetensors is missing"));
+    write("model.safetensors", &random_weights(&config));
+    assert!(refusal().contains("fill-in-the-middle tokens"));
+    write("tokenizer.json", TOKENIZER_JSON.as_bytes());
+    let mut engine = Engine::from_dir(dir.path()).unwrap();
+    assert_eq!(Some(engine.model_name()), dir.path().file_name().unwrap().to_str());
+    let result = fill(&mut engine, &request("a", "fn f(", ") {\n}\n"));
+    // Three markers, no begin token, and the rest of the line inside the suffix.
+    let plain: usize =
+        ["fn f(", ") {\n}\n"].map(|text| tokenizer().encode(text).unwrap().len()).iter().sum();
+    assert_eq!(result.stats.prompt_tokens, plain + 3);
+    config["vocab_size"] = 100.into();
+    write("config.json", config.to_string().as_bytes());
+    assert!(refusal().contains("900 ids but vocab_size in config.json is 100"));
+    config["vocab_size"] = 912.into();
+    config["diffcoder"] = serde_json::Value::Null;
+    write("config.json", config.to_string().as_bytes());
+    assert!(refusal().contains("choose another model directory"));
 }
