@@ -151,12 +151,17 @@ impl Engine {
         }
     }
 
-    /// The fill that a decode left on its canvas.
-    fn fill(&self, canvas: &Canvas, outcome: &Outcome) -> Result<HoleFill, EngineError> {
+    /// The fill of at most `limit` tokens that a decode left on its canvas.
+    fn fill(
+        &self,
+        canvas: &Canvas,
+        outcome: &Outcome,
+        limit: usize,
+    ) -> Result<HoleFill, EngineError> {
         let (len, finish) = match outcome.end {
-            End::EndToken(len) => (len, Finish::EndOfText),
-            End::CanvasFull => (canvas.generated().len(), Finish::TokenLimit),
-            End::Interrupted(_) => (canvas.gapless(), Finish::Deadline),
+            End::EndToken(len) if len <= limit => (len, Finish::EndOfText),
+            End::EndToken(_) | End::CanvasFull => (limit, Finish::TokenLimit),
+            End::Interrupted(_) => (canvas.gapless().min(limit), Finish::Deadline),
         };
         let counted = canvas.prompt_len() + len + usize::from(finish == Finish::EndOfText);
         let logs: Vec<f64> = outcome
@@ -227,7 +232,9 @@ impl Infiller for Engine {
         let mut keys = self.prefixes.take(&prompt).unwrap_or_else(|| self.model.new_cache());
         let cached_tokens = keys.len();
         let special = self.tokenizer.special();
-        let mut canvas = Canvas::masks(&prompt, request.limits.max_tokens, special.mask);
+        // Models have only ever seen whole blocks; what lies past the limit is decoded and cut off.
+        let end = (prompt.len() + request.limits.max_tokens).next_multiple_of(block_length);
+        let mut canvas = Canvas::masks(&prompt, end - prompt.len(), special.mask);
         let rule = DecodeRule {
             block_length,
             unmasking: request.sampling.unmasking,
@@ -262,7 +269,7 @@ impl Infiller for Engine {
             tokens: outcome.events.len(),
             wall: started.elapsed(),
         };
-        Ok(Infill { holes: vec![self.fill(&canvas, &outcome)?], stats })
+        Ok(Infill { holes: vec![self.fill(&canvas, &outcome, request.limits.max_tokens)?], stats })
     }
 
     fn model_name(&self) -> &str {
