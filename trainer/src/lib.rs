@@ -5,8 +5,11 @@
 pub mod atomic;
 pub mod batch;
 pub mod checkpoint;
+pub mod cli;
 pub mod config;
+pub mod curves;
 pub mod data;
+pub mod export;
 pub mod memory;
 pub mod metrics;
 pub mod objective;

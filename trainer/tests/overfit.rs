@@ -13,7 +13,7 @@ use diffcoder_train::step::{Objective, Task, step_gradients};
 
 #[test]
 fn one_batch_is_memorised() {
-    let config = common::tiny("qwen3", true);
+    let config = common::tiny("qwen3");
     let parameters = Parameters::init(&config, &mut stream(1, 0, Stream::Init)).unwrap();
     let model = parameters.model(&config, Ops::default()).unwrap();
     let batch = common::rows(0, 4, 16);

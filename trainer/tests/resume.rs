@@ -1,4 +1,5 @@
 //! A run that was interrupted or killed and resumed ends in the same bytes as one that was not.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
