@@ -1,5 +1,6 @@
 //! The engine in this process: a model directory in memory that fills holes.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -150,12 +151,17 @@ impl Engine {
         }
     }
 
-    /// The fill that a decode left on its canvas.
-    fn fill(&self, canvas: &Canvas, outcome: &Outcome) -> Result<HoleFill, EngineError> {
+    /// The fill of at most `limit` tokens that a decode left on its canvas.
+    fn fill(
+        &self,
+        canvas: &Canvas,
+        outcome: &Outcome,
+        limit: usize,
+    ) -> Result<HoleFill, EngineError> {
         let (len, finish) = match outcome.end {
-            End::EndToken(len) => (len, Finish::EndOfText),
-            End::CanvasFull => (canvas.generated().len(), Finish::TokenLimit),
-            End::Interrupted(_) => (canvas.gapless(), Finish::Deadline),
+            End::EndToken(len) if len <= limit => (len, Finish::EndOfText),
+            End::EndToken(_) | End::CanvasFull => (limit, Finish::TokenLimit),
+            End::Interrupted(_) => (canvas.gapless().min(limit), Finish::Deadline),
         };
         let counted = canvas.prompt_len() + len + usize::from(finish == Finish::EndOfText);
         let logs: Vec<f64> = outcome
@@ -176,21 +182,13 @@ impl Engine {
 
 impl Serving {
     fn of(config: &ModelConfig) -> Result<Self, EngineError> {
-        match &config.family {
-            Family::StableDiffCoder => Ok(Self {
-                format: PromptFormat::SeedFim,
-                block_length: 4,
-                context_tokens: config.max_position_embeddings,
-            }),
-            Family::Diffcoder(own) => Ok(Self {
-                format: own.layout,
-                block_length: own.block_length,
-                context_tokens: own.context_tokens,
-            }),
-            Family::Transformer => Err(EngineError::Config(
-                "neither a Stable-DiffCoder nor a model of diffcoder-train: how it fills holes is unknown; choose another model directory".into(),
-            )),
-        }
+        let (format, context_tokens) = match &config.family {
+            Family::StableDiffCoder => (PromptFormat::SeedFim, config.max_position_embeddings),
+            Family::Diffcoder(own) => (own.layout, own.context_tokens),
+            Family::Transformer => return Err(unknown_family()),
+        };
+        let block_length = config.block_length().ok_or_else(unknown_family)?;
+        Ok(Self { format, block_length, context_tokens })
     }
 
     /// Tokenizer and model must belong together, and the layout's markers must exist.
@@ -234,7 +232,9 @@ impl Infiller for Engine {
         let mut keys = self.prefixes.take(&prompt).unwrap_or_else(|| self.model.new_cache());
         let cached_tokens = keys.len();
         let special = self.tokenizer.special();
-        let mut canvas = Canvas::masks(&prompt, request.limits.max_tokens, special.mask);
+        // Models have only ever seen whole blocks; what lies past the limit is decoded and cut off.
+        let end = (prompt.len() + request.limits.max_tokens).next_multiple_of(block_length);
+        let mut canvas = Canvas::masks(&prompt, end - prompt.len(), special.mask);
         let rule = DecodeRule {
             block_length,
             unmasking: request.sampling.unmasking,
@@ -269,7 +269,7 @@ impl Infiller for Engine {
             tokens: outcome.events.len(),
             wall: started.elapsed(),
         };
-        Ok(Infill { holes: vec![self.fill(&canvas, &outcome)?], stats })
+        Ok(Infill { holes: vec![self.fill(&canvas, &outcome, request.limits.max_tokens)?], stats })
     }
 
     fn model_name(&self) -> &str {
@@ -304,20 +304,22 @@ impl Watch for Follower<'_> {
 }
 
 /// The text left and right of the only hole.
-fn around_the_hole(segments: &[Segment]) -> Result<(String, String), InfillError> {
+fn around_the_hole(segments: &[Segment]) -> Result<(Cow<'_, str>, Cow<'_, str>), InfillError> {
     let is_hole = |segment: &Segment| matches!(segment, Segment::Hole { .. });
     let at = segments.iter().position(is_hole).ok_or_else(|| bad("the request has no hole"))?;
     if segments[at + 1..].iter().any(is_hole) {
         return Err(bad("several holes at once are not supported yet: ask for one hole at a time"));
     }
-    let text = |segments: &[Segment]| {
-        let texts = segments.iter().filter_map(|segment| match segment {
-            Segment::Text(text) => Some(&**text),
-            Segment::Hole { .. } => None,
-        });
-        texts.collect::<String>()
-    };
-    Ok((text(&segments[..at]), text(&segments[at + 1..])))
+    Ok((text_of(&segments[..at]), text_of(&segments[at + 1..])))
+}
+
+/// The text of the segments; a document of one segment is not copied.
+fn text_of(segments: &[Segment]) -> Cow<'_, str> {
+    let texts = segments.iter().filter_map(|segment| match segment {
+        Segment::Text(text) => Some(Cow::Borrowed(&**text)),
+        Segment::Hole { .. } => None,
+    });
+    texts.reduce(|all, text| all + text).unwrap_or_default()
 }
 
 fn check_sampling(sampling: &Sampling) -> Result<(), InfillError> {
@@ -337,6 +339,14 @@ fn check_sampling(sampling: &Sampling) -> Result<(), InfillError> {
         }
         _ => Ok(()),
     }
+}
+
+fn unknown_family() -> EngineError {
+    EngineError::Config(
+        "neither a Stable-DiffCoder nor a model of diffcoder-train: how it fills holes is unknown; choose another \
+         model directory"
+            .into(),
+    )
 }
 
 fn bad(reason: &str) -> InfillError {

@@ -3,7 +3,8 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::kernels::cached_attention::cached_attention;
+use crate::kernels::cached_attention::{CachedShape, cached_attention};
+use crate::kernels::matmul::Precision;
 use crate::model::RowGroup;
 use crate::model::config::{Dialect, ModelConfig};
 use crate::model::mask::SequenceMask;
@@ -114,7 +115,9 @@ impl Attention {
             Plan::Doubled { batch, len, block } => {
                 ops.doubled_attention(shape(*batch, *len), *block, [&query, &key, &value])?
             }
-            Plan::Cached(groups) => self.attend_cached(groups, [&query, &key, &value])?,
+            Plan::Cached(groups) => {
+                self.attend_cached(groups, ops.precision(), [&query, &key, &value])?
+            }
         };
         ops.linear(&mixed.reshape((rows, self.n_heads * self.head_size))?, &self.output, None)
     }
@@ -123,6 +126,7 @@ impl Attention {
     fn attend_cached(
         &self,
         groups: &mut [RowGroup<'_>],
+        precision: Precision,
         [query, key, value]: [&Tensor; 3],
     ) -> Result<Tensor> {
         let (query_data, key_data, value_data) = (cpu_vec(query)?, cpu_vec(key)?, cpu_vec(value)?);
@@ -141,15 +145,18 @@ impl Attention {
             let total = committed + n_rows;
             let limits: Vec<usize> =
                 (committed..total).map(|position| group.mask.key_limit(position, total)).collect();
-            let shape = crate::kernels::cached_attention::CachedShape {
+            let shape = CachedShape {
                 heads: self.n_heads,
                 kv_heads: self.n_kv_heads,
                 head_size: self.head_size,
+                precision,
             };
+            let (keys, values) = (&layer.keys, &layer.values);
             cached_attention(
                 shape,
                 &query_data[q_rows.clone()],
-                (&layer.keys, &layer.values),
+                keys,
+                values,
                 &limits,
                 &mut out[q_rows],
             );

@@ -7,6 +7,7 @@ pub mod ops;
 pub mod weights;
 
 mod attention;
+mod fused;
 mod layer;
 mod mlp;
 mod rope;
@@ -111,7 +112,7 @@ impl Model {
         }
         self.check_ids(&ids)?;
         let ids = Tensor::from_vec(ids, positions.len(), &Device::Cpu)?;
-        let hidden = self.run(&ids, &positions, Plan::Cached(groups), &mut |_| ())?;
+        let hidden = self.run(&ids, positions, Plan::Cached(groups), &mut |_| ())?;
         for group in groups.iter_mut() {
             group.cache.commit(group.commit);
         }
@@ -133,7 +134,7 @@ impl Model {
         let (batch, len) = ids.dims2()?;
         let rows = self.run(
             &ids.flatten_all()?,
-            &positions.repeat(batch),
+            positions.repeat(batch),
             Plan::Sequence { batch, len, mask },
             &mut |_| (),
         )?;
@@ -151,7 +152,7 @@ impl Model {
         let (batch, len) = ids.dims2()?;
         let mut states = Vec::new();
         let plan = Plan::Sequence { batch, len, mask };
-        let last = self.run(&ids.flatten_all()?, &positions.repeat(batch), plan, &mut |state| {
+        let last = self.run(&ids.flatten_all()?, positions.repeat(batch), plan, &mut |state| {
             states.push(state.clone())
         })?;
         states.pop();
@@ -176,7 +177,7 @@ impl Model {
         let ids = Tensor::stack(&[noisy, clean], 0)?.flatten_all()?;
         let rows = self.run(
             &ids,
-            &positions.repeat(2 * batch),
+            positions.repeat(2 * batch),
             Plan::Doubled { batch, len, block },
             &mut |_| (),
         )?;
@@ -203,11 +204,11 @@ impl Model {
     fn run(
         &self,
         ids: &Tensor,
-        positions: &[u32],
+        positions: Vec<u32>,
         mut plan: Plan<'_, '_>,
         observe: &mut dyn FnMut(&Tensor),
     ) -> Result<Tensor> {
-        let rotation = self.rope.at(positions)?;
+        let rotation = self.rope.at(positions);
         let mut hidden = self.ops.embed(ids, &self.embedding)?;
         observe(&hidden);
         for layer in &self.layers {

@@ -4,23 +4,48 @@
 //! works on every device and is what the fused one is held against. candle's own fused softmax, rms_norm and rope are not
 //! used at all: they drop the gradient without a word.
 
+use std::sync::OnceLock;
+
 use candle_core::{D, Tensor};
 
 use crate::error::Result;
+use crate::kernels::attention::AttentionShape;
+use crate::kernels::matmul::Precision;
+use crate::model::fused;
 use crate::model::mask::{SequenceMask, doubled_dense};
 use crate::model::rope::Rotation;
 
 /// Which implementation computes the model's operations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ops {
-    #[default]
+    /// Our CPU kernels with their own gradients.
+    Fused {
+        /// Rounding of the operands of matrix products.
+        precision: Precision,
+    },
     /// Plain candle operations with candle's gradients: any device, slow.
     Differentiable,
+}
+
+impl SequenceShape {
+    fn for_kernels(self, precision: Precision) -> AttentionShape {
+        let Self { batch, len, n_heads, n_kv_heads, head_size } = self;
+        AttentionShape { batch, len, heads: n_heads, kv_heads: n_kv_heads, head_size, precision }
+    }
+}
+
+impl Default for Ops {
+    /// What serving uses.
+    fn default() -> Self {
+        Self::Fused { precision: Precision::F32 }
+    }
 }
 
 impl std::fmt::Display for Ops {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Fused { precision: Precision::F32 } => "fused",
+            Self::Fused { precision: Precision::Bf16 } => "fused bf16",
             Self::Differentiable => "plain",
         })
     }
@@ -37,14 +62,23 @@ pub(crate) struct SequenceShape {
 }
 
 impl Ops {
-    /// Every op set.
-    pub fn all() -> [Self; 1] {
-        [Self::Differentiable]
+    /// The op sets that compute in f32 throughout, and so must agree with reference numbers.
+    pub fn exact() -> [Self; 2] {
+        [Self::Fused { precision: Precision::F32 }, Self::Differentiable]
+    }
+
+    /// Rounding of matrix products outside of autodiff, such as attention over cached keys.
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Self::Fused { precision } => precision,
+            Self::Differentiable => Precision::F32,
+        }
     }
 
     /// ids: (R), table: (V, D) -> (R, D).
     pub(crate) fn embed(&self, ids: &Tensor, table: &Tensor) -> Result<Tensor> {
         match self {
+            Self::Fused { .. } => Ok(table.apply_op1(fused::Embed { ids: ids.to_vec1()? })?),
             Self::Differentiable => Ok(table.index_select(ids, 0)?),
         }
     }
@@ -57,6 +91,9 @@ impl Ops {
         bias: Option<&Tensor>,
     ) -> Result<Tensor> {
         let product = match self {
+            Self::Fused { precision } => {
+                x.apply_op2(weight, fused::Linear { precision: *precision })?
+            }
             Self::Differentiable => x.matmul(&weight.t()?)?,
         };
         match bias {
@@ -68,6 +105,7 @@ impl Ops {
     /// x / sqrt(mean(x^2) + eps) * weight over the last dimension. x: (..., D), weight: (D) -> (..., D).
     pub(crate) fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
         match self {
+            Self::Fused { .. } => Ok(x.apply_op2(weight, fused::RmsNorm { eps })?),
             Self::Differentiable => {
                 let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
                 Ok(x.broadcast_div(&(mean_square + f64::from(eps))?.sqrt()?)?
@@ -79,10 +117,12 @@ impl Ops {
     /// x: (R, heads, Dh) -> (R, heads, Dh).
     pub(crate) fn rope(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
         match self {
+            Self::Fused { .. } => Ok(x.apply_op1(rotation.operation())?),
             Self::Differentiable => {
                 let (_rows, _heads, dh) = x.dims3()?;
                 let (first, second) = (x.narrow(2, 0, dh / 2)?, x.narrow(2, dh / 2, dh / 2)?);
-                let (cos, sin) = (rotation.cos.unsqueeze(1)?, rotation.sin.unsqueeze(1)?);
+                let [cos, sin] = rotation.tensors()?;
+                let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
                 let turned_first = (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?;
                 let turned_second = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
                 Ok(Tensor::cat(&[turned_first, turned_second], 2)?)
@@ -93,6 +133,7 @@ impl Ops {
     /// silu(gate) * up, element by element.
     pub(crate) fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         match self {
+            Self::Fused { .. } => Ok(gate.apply_op2(up, fused::Swiglu)?),
             Self::Differentiable => Ok((gate.silu()? * up)?),
         }
     }
@@ -105,6 +146,11 @@ impl Ops {
         qkv: [&Tensor; 3],
     ) -> Result<Tensor> {
         match self {
+            Self::Fused { precision } => {
+                let shape = shape.for_kernels(*precision);
+                let [q, k, v] = qkv;
+                Ok(q.apply_op3(k, v, fused::Attention { shape, mask, log_sums: OnceLock::new() })?)
+            }
             Self::Differentiable => masked_attention(shape, shape.len, &mask.dense(shape.len), qkv),
         }
     }
@@ -117,6 +163,15 @@ impl Ops {
         qkv: [&Tensor; 3],
     ) -> Result<Tensor> {
         match self {
+            Self::Fused { precision } => {
+                let shape = shape.for_kernels(*precision);
+                let [q, k, v] = qkv;
+                Ok(q.apply_op3(
+                    k,
+                    v,
+                    fused::DoubledAttention { shape, block, log_sums: OnceLock::new() },
+                )?)
+            }
             Self::Differentiable => {
                 // (2, B, T) -> (B, 2T), so that one mask serves every sequence of the batch.
                 let SequenceShape { batch, len, .. } = shape;
@@ -142,6 +197,11 @@ impl Ops {
         targets: &Tensor,
     ) -> Result<Tensor> {
         match self {
+            Self::Fused { precision } => {
+                let operation =
+                    fused::HeadNll { targets: targets.to_vec1()?, precision: *precision };
+                Ok(hidden.apply_op2(weight, operation)?)
+            }
             Self::Differentiable => {
                 let logits = hidden.matmul(&weight.t()?)?;
                 let log_sum = logits.log_sum_exp(D::Minus1)?;

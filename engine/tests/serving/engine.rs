@@ -9,7 +9,9 @@ use diffcoder_engine::infiller::{
     Segment, Unmasking,
 };
 
-use crate::support::{SOURCE, random_engine, tokenizer};
+use crate::support::{
+    SOURCE, TOKENIZER_JSON, config_json, random_engine, random_weights, tokenizer,
+};
 
 fn request(document: &str, left: &str, right: &str) -> InfillRequest {
     InfillRequest {
@@ -141,20 +143,16 @@ fn every_denoising_step_sends_a_frame_and_the_last_one_shows_the_fill() {
     assert_eq!(forwards, (1..=result.stats.forwards).collect::<Vec<_>>());
     let committed =
         |frame: &Frame| frame.cells.iter().filter(|&cell| *cell != FrameCell::Masked).count();
-    assert!(frames.iter().all(|frame| frame.cells.len() == 12));
+    // The canvas ends at a block edge, the fill at the limit.
+    let canvas = (result.stats.prompt_tokens + 12).next_multiple_of(4) - result.stats.prompt_tokens;
+    assert!(frames.iter().all(|frame| frame.cells.len() == canvas));
     assert!(frames.is_sorted_by(|a, b| committed(a) < committed(b)));
     assert_eq!(committed(frames.last().unwrap()), result.stats.tokens);
-    let shown: String = frames
-        .last()
-        .unwrap()
-        .cells
-        .iter()
-        .map_while(|cell| match cell {
-            FrameCell::Committed { text, .. } => Some(text.as_str()),
-            FrameCell::Masked => None,
-        })
-        .collect();
-    assert_eq!(shown, result.holes[0].text);
+    let texts = frames.last().unwrap().cells.iter().map_while(|cell| match cell {
+        FrameCell::Committed { text, .. } => Some(text.as_str()),
+        FrameCell::Masked => None,
+    });
+    assert_eq!(texts.take(12).collect::<String>(), result.holes[0].text);
     assert!(result.stats.tokens_per_forward() > 1.0);
 }
 
@@ -171,7 +169,7 @@ fn a_deadline_returns_what_stands_without_a_gap() {
     let whole = fill(&mut engine, &request);
     assert_ne!(whole.holes[0].finish, Finish::Deadline);
     // Let the clock run out at the second frame.
-    let deadline = Instant::now() + Duration::from_millis(500);
+    let deadline = Instant::now() + Duration::from_millis(1500);
     request.limits.deadline = Some(deadline);
     let mut frames = 0;
     let result = engine.infill(&request, &CancelToken::new(), &mut |_| {
@@ -207,4 +205,37 @@ fn a_request_that_cannot_be_served_says_what_to_change() {
     refused(&|request| request.sampling.unmasking = Unmasking::Threshold(1.5), "threshold");
     let no_steps = Unmasking::Static { steps_per_block: 0 };
     refused(&|request| request.sampling.unmasking = no_steps, "steps");
+}
+
+#[test]
+fn a_model_directory_is_served_in_its_layout_or_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    let refusal = || match Engine::from_dir(dir.path()) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("an engine from a directory that cannot be served"),
+    };
+    assert!(refusal().contains("config.json is missing"));
+    let mut config = config_json("seed-fim", 512);
+    write("config.json", config.to_string().as_bytes());
+    assert!(refusal().contains("tokenizer.json is missing"));
+    write("tokenizer.json", TOKENIZER_JSON.replace("fim-middle", "fim-muddle").as_bytes());
+    assert!(refusal().contains("model.safetensors is missing"));
+    write("model.safetensors", &random_weights(&config));
+    assert!(refusal().contains("fill-in-the-middle tokens"));
+    write("tokenizer.json", TOKENIZER_JSON.as_bytes());
+    let mut engine = Engine::from_dir(dir.path()).unwrap();
+    assert_eq!(Some(engine.model_name()), dir.path().file_name().unwrap().to_str());
+    let result = fill(&mut engine, &request("a", "fn f(", ") {\n}\n"));
+    // Three markers, no begin token, and the rest of the line inside the suffix.
+    let plain: usize =
+        ["fn f(", ") {\n}\n"].map(|text| tokenizer().encode(text).unwrap().len()).iter().sum();
+    assert_eq!(result.stats.prompt_tokens, plain + 3);
+    config["vocab_size"] = 100.into();
+    write("config.json", config.to_string().as_bytes());
+    assert!(refusal().contains("900 ids but vocab_size in config.json is 100"));
+    config["vocab_size"] = 912.into();
+    config["diffcoder"] = serde_json::Value::Null;
+    write("config.json", config.to_string().as_bytes());
+    assert!(refusal().contains("choose another model directory"));
 }

@@ -16,7 +16,7 @@ use diffcoder_engine::model::weights::Weights;
 use diffcoder_engine::tokenizer::{SPECIAL_TOKENS, Tokenizer};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, TokenizerBuilder};
@@ -128,19 +128,22 @@ pub(crate) fn tokenizer() -> Tokenizer {
     Tokenizer::from_json(&TOKENIZER_JSON, None, None).unwrap()
 }
 
-/// An engine with random weights and our one-hole layout.
-pub(crate) fn random_engine(context_tokens: usize) -> Engine {
-    let config = json!({
+/// `config.json` of a tiny model of ours.
+pub(crate) fn config_json(layout: &str, context_tokens: usize) -> Value {
+    json!({
         "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_act": "silu",
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
         "num_key_value_heads": 1, "head_dim": 16, "vocab_size": 912, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
         "max_position_embeddings": context_tokens, "tie_word_embeddings": true,
-        "diffcoder": { "block_length": 4, "context_tokens": context_tokens, "layout": "holes",
+        "diffcoder": { "block_length": 4, "context_tokens": context_tokens, "layout": layout,
                        "capabilities": ["infill"], "stage": "cpt" },
     })
-    .to_string();
+}
+
+/// `model.safetensors` with random weights for this `config.json`.
+pub(crate) fn random_weights(config: &Value) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(17);
-    let tensors: Vec<(String, Tensor)> = ModelConfig::from_json(&config)
+    let tensors: Vec<(String, Tensor)> = ModelConfig::from_json(&config.to_string())
         .unwrap()
         .parameter_shapes()
         .into_iter()
@@ -150,14 +153,19 @@ pub(crate) fn random_engine(context_tokens: usize) -> Engine {
             (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
         })
         .collect();
-    let weights = safetensors::serialize(tensors, None).unwrap();
+    safetensors::serialize(tensors, None).unwrap()
+}
+
+/// An engine with random weights and our one-hole layout.
+pub(crate) fn random_engine(context_tokens: usize) -> Engine {
+    let config = config_json("holes", context_tokens);
     Engine::from_parts(ModelParts {
         name: "random",
-        config: &config,
+        config: &config.to_string(),
         tokenizer: &TOKENIZER_JSON,
         special_tokens_map: None,
         tokenizer_config: None,
-        weights: &weights,
+        weights: &random_weights(&config),
     })
     .unwrap()
 }
