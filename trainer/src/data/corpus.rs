@@ -22,7 +22,11 @@ pub fn read_split(folder: &Path, split: Split) -> anyhow::Result<Vec<Document>> 
         .enumerate()
         .map(|(index, line)| {
             serde_json::from_str(line).with_context(|| {
-                format!("line {} of {} is damaged: collect the corpus again", index + 1, path.display())
+                format!(
+                    "line {} of {} is damaged: collect the corpus again",
+                    index + 1,
+                    path.display()
+                )
             })
         })
         .collect()

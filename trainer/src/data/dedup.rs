@@ -61,7 +61,9 @@ impl Index {
         let keys: Vec<(usize, u64)> = fingerprint
             .signature
             .chunks_exact(BAND_ROWS)
-            .map(|rows| rows.iter().fold(0xcbf2_9ce4_8422_2325, |hash, row| mix(hash ^ u64::from(*row))))
+            .map(|rows| {
+                rows.iter().fold(0xcbf2_9ce4_8422_2325, |hash, row| mix(hash ^ u64::from(*row)))
+            })
             .enumerate()
             .collect();
         let similar = |kept: &usize| self.kept[*kept].similarity(&fingerprint) >= self.similarity;

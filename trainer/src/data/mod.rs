@@ -13,8 +13,6 @@ pub mod filter;
 
 pub mod licence;
 
-
-
 pub mod scrub;
 pub mod source;
 pub mod split;

@@ -106,9 +106,23 @@ fn names_people(line: &str) -> bool {
     }
     let comment = comment.trim_start_matches(['/', '!', '*', '#', ' ', '\t', '-']);
     let lower = comment.to_ascii_lowercase();
-    ["copyright (c)", "copyright 19", "copyright 20", "(c) 19", "(c) 20", "author:", "authors:", "author(s):", "@author", "written by", "originally by", "maintainer:", "contributed by"]
-        .iter()
-        .any(|word| lower.starts_with(word))
+    [
+        "copyright (c)",
+        "copyright 19",
+        "copyright 20",
+        "(c) 19",
+        "(c) 20",
+        "author:",
+        "authors:",
+        "author(s):",
+        "@author",
+        "written by",
+        "originally by",
+        "maintainer:",
+        "contributed by",
+    ]
+    .iter()
+    .any(|word| lower.starts_with(word))
 }
 
 /// Replaces e-mail addresses, and the name in front of one in angle brackets.
@@ -118,9 +132,9 @@ fn neutral_emails(line: &str) -> String {
     while let Some(at) = rest.find('@') {
         let is_local = |c: char| c.is_ascii_alphanumeric() || "._%+-".contains(c);
         let is_domain = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
-        let start = rest[..at].rfind(|c| !is_local(c)).map_or(0, |i| {
-            i + rest[i..].chars().next().map_or(1, char::len_utf8)
-        });
+        let start = rest[..at]
+            .rfind(|c| !is_local(c))
+            .map_or(0, |i| i + rest[i..].chars().next().map_or(1, char::len_utf8));
         let after = &rest[at + 1..];
         let end = at + 1 + after.find(|c| !is_domain(c)).unwrap_or(after.len());
         let domain = rest[at + 1..end].trim_end_matches(['.', '-']);
@@ -273,7 +287,8 @@ mod tests {
             scrub("/// Thanks to Jane van Doe <jane.doe@mail.test.org> for this.\n"),
             "/// Thanks to Jane van <user@example.com> for this.\n"
         );
-        for code in ["@decorator.name\n", "let n @ 1 = x;\n", "c = a@b.T\n", "name @ Some(_) => 1,\n"]
+        for code in
+            ["@decorator.name\n", "let n @ 1 = x;\n", "c = a@b.T\n", "name @ Some(_) => 1,\n"]
         {
             assert_eq!(scrub(code), code);
         }

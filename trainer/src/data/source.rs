@@ -50,7 +50,7 @@ pub fn packages(source: &SourceConfig) -> anyhow::Result<Vec<Package>> {
         SourceKind::PythonStdlib => stdlib_packages(&root, source)?,
         SourceKind::Directory => vec![directory_package(&root, source)?],
     };
-    packages.retain(|package| !package.files.is_empty());
+    packages.retain(|package| !package.files.is_empty() && !source.exclude.contains(&package.name));
     Ok(packages)
 }
 
@@ -120,8 +120,7 @@ fn registry_packages(root: &Path, source: &SourceConfig) -> anyhow::Result<Vec<P
 
 /// Orders versions by their numbers; what follows a `-` or `+` only breaks ties.
 fn version_key(version: &str) -> (Vec<u64>, String) {
-    let (numbers, rest) =
-        version.find(['-', '+']).map_or((version, ""), |at| version.split_at(at));
+    let (numbers, rest) = version.find(['-', '+']).map_or((version, ""), |at| version.split_at(at));
     (numbers.split('.').map(|part| part.parse().unwrap_or(0)).collect(), rest.to_owned())
 }
 
@@ -264,11 +263,17 @@ mod tests {
             std::fs::write(package.join("src/lib.rs"), "fn main() {}").unwrap();
             std::fs::write(package.join("src/notes.txt"), "no code").unwrap();
         }
+        let left_out = dir.path().join("index/left-out-1.0.0");
+        std::fs::create_dir_all(&left_out).unwrap();
+        let manifest = "[package]\nname = \"left-out\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n";
+        std::fs::write(left_out.join("Cargo.toml"), manifest).unwrap();
+        std::fs::write(left_out.join("lib.rs"), "fn main() {}").unwrap();
         let source = SourceConfig {
             kind: SourceKind::CargoRegistry,
             path: Some(dir.path().to_owned()),
             name: None,
             licence: None,
+            exclude: vec!["left-out".to_owned()],
             languages: vec![Language::Rust],
             split: None,
             optional: false,
