@@ -13,7 +13,7 @@ use diffcoder_engine::model::weights::Weights;
 
 const VALUE_TOLERANCE: f32 = 1e-5; // f32, relative to the largest value
 const GRADIENT_TOLERANCE: f32 = 2e-5; // f32, relative to the largest entry of the tensor's gradient
-const BF16_TOLERANCE: f32 = 0.05; // eight bits of mantissa through two or three layers
+const BF16_TOLERANCE: f32 = 0.15; // eight bits of mantissa through two or three layers of wide random weights
 const LEN: usize = 26; // no multiple of the block length
 
 fn golden(model: &str) -> PathBuf {

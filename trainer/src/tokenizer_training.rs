@@ -50,6 +50,10 @@ const MAX_TOKEN_CHARS: usize = 48;
 /// Bytes that every byte-level tokenizer has an id for.
 const ALPHABET: usize = 256;
 
+/// Every so many texts one is also shown line by line, for prompts begin at line starts: their first indentation has no
+/// line end before it.
+const LINE_BY_LINE_EVERY: usize = 8;
+
 /// Runs `diffcoder-train tokenizer`.
 pub fn run_tokenizer(args: TokenizerArgs) -> anyhow::Result<()> {
     check_vocab(args.vocab)?;
@@ -172,7 +176,8 @@ pub fn train(texts: &[&str], vocab: usize) -> anyhow::Result<TokenizerFiles> {
     .with_decoder(Some(DecoderWrapper::ByteLevel(bytes)))
     .build()
     .map_err(failed)?;
-    tokenizer.train(&mut trainer, texts.iter()).map_err(failed)?;
+    let lines = texts.iter().step_by(LINE_BY_LINE_EVERY).flat_map(|text| text.lines());
+    tokenizer.train(&mut trainer, texts.iter().copied().chain(lines)).map_err(failed)?;
     let found = tokenizer.get_vocab_size(true);
     anyhow::ensure!(
         found == vocab,

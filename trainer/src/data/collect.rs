@@ -49,7 +49,7 @@ pub struct PackageRecord {
 }
 
 /// A corpus and the account of how it came about.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Corpus {
     /// Kept files by split, sorted by package and path.
     pub documents: BTreeMap<Split, Vec<Document>>,
@@ -57,6 +57,8 @@ pub struct Corpus {
     pub packages: Vec<PackageRecord>,
     /// What was dropped, by reason and language.
     pub dropped: BTreeMap<Reason, BTreeMap<Language, Tally>>,
+    /// Every dropped file with its reason, in the order in which files were looked at.
+    pub dropped_paths: Vec<(Reason, String)>,
     /// What was found, by language.
     pub found: BTreeMap<Language, Tally>,
 }
@@ -172,12 +174,11 @@ fn assemble(
     config: &DataConfig,
 ) -> Corpus {
     let mut index = Index::new(config.duplicate_similarity);
-    let mut dropped: BTreeMap<Reason, BTreeMap<Language, Tally>> = BTreeMap::new();
-    let mut found: BTreeMap<Language, Tally> = BTreeMap::new();
+    let mut corpus = Corpus::default();
     let mut package_bytes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut kept = Vec::new();
     for (candidate, (size, clean)) in candidates.iter().zip(read) {
-        found.entry(candidate.language).or_default().add(size);
+        corpus.found.entry(candidate.language).or_default().add(size);
         let bytes = package_bytes.entry(&candidate.package.name).or_default();
         let verdict = clean.and_then(|clean| {
             if *bytes + clean.text.len() > config.max_package_bytes {
@@ -191,57 +192,14 @@ fn assemble(
                 kept.push((candidate, text));
             }
             Err(reason) => {
-                dropped.entry(reason).or_default().entry(candidate.language).or_default().add(size);
+                let by_language = corpus.dropped.entry(reason).or_default();
+                by_language.entry(candidate.language).or_default().add(size);
+                corpus.dropped_paths.push((reason, candidate.shown.to_owned()));
             }
         }
     }
-    split_kept(kept, dropped, found, config)
-}
-
-fn split_kept(
-    kept: Vec<(&Candidate<'_>, String)>,
-    dropped: BTreeMap<Reason, BTreeMap<Language, Tally>>,
-    found: BTreeMap<Language, Tally>,
-    config: &DataConfig,
-) -> Corpus {
-    let mut free = PackageBytes::new();
-    for (candidate, text) in &kept {
-        if candidate.package.split.is_none() {
-            let bytes = free.entry(candidate.package.name.clone()).or_default();
-            *bytes.entry(candidate.language).or_default() += text.len();
-        }
-    }
-    let validation = split::validation_packages(&free, config);
-    let mut documents: BTreeMap<Split, Vec<Document>> =
-        Split::ALL.into_iter().map(|split| (split, Vec::new())).collect();
-    let mut packages: BTreeMap<(&str, &str), PackageRecord> = BTreeMap::new();
-    for (candidate, text) in kept {
-        let package = candidate.package;
-        let split = package.split.unwrap_or(if validation.contains(&package.name) {
-            Split::Validation
-        } else {
-            Split::Train
-        });
-        let record =
-            packages.entry((&package.name, &package.version)).or_insert_with(|| PackageRecord {
-                name: package.name.clone(),
-                version: package.version.clone(),
-                licence: package.licence.clone(),
-                split,
-                kept: Tally::default(),
-            });
-        record.kept.add(text.len());
-        documents.entry(split).or_default().push(Document {
-            path: candidate.shown.to_owned(),
-            package: package.name.clone(),
-            language: candidate.language,
-            text,
-        });
-    }
-    for documents in documents.values_mut() {
-        documents.sort_by(|a, b| (&a.package, &a.path).cmp(&(&b.package, &b.path)));
-    }
-    Corpus { documents, packages: packages.into_values().collect(), dropped, found }
+    corpus.add_kept(kept, config);
+    corpus
 }
 
 /// What `manifest.json` says about a corpus; the model's NOTICE is made from it.
@@ -259,8 +217,54 @@ struct Manifest<'a> {
 
 /// Name of the file that makes a folder a corpus.
 pub const MANIFEST: &str = "manifest.json";
+/// Name of the table of dropped files.
+const DROPPED: &str = "dropped.tsv";
 
 impl Corpus {
+    /// Splits the kept files by package and lists the packages.
+    fn add_kept(&mut self, kept: Vec<(&Candidate<'_>, String)>, config: &DataConfig) {
+        let mut free = PackageBytes::new();
+        for (candidate, text) in &kept {
+            if candidate.package.split.is_none() {
+                let bytes = free.entry(candidate.package.name.clone()).or_default();
+                *bytes.entry(candidate.language).or_default() += text.len();
+            }
+        }
+        let validation = split::validation_packages(&free, config);
+        let mut documents: BTreeMap<Split, Vec<Document>> =
+            Split::ALL.into_iter().map(|split| (split, Vec::new())).collect();
+        let mut packages: BTreeMap<(&str, &str), PackageRecord> = BTreeMap::new();
+        for (candidate, text) in kept {
+            let package = candidate.package;
+            let split = package.split.unwrap_or(if validation.contains(&package.name) {
+                Split::Validation
+            } else {
+                Split::Train
+            });
+            let record = packages.entry((&package.name, &package.version)).or_insert_with(|| {
+                PackageRecord {
+                    name: package.name.clone(),
+                    version: package.version.clone(),
+                    licence: package.licence.clone(),
+                    split,
+                    kept: Tally::default(),
+                }
+            });
+            record.kept.add(text.len());
+            documents.entry(split).or_default().push(Document {
+                path: candidate.shown.to_owned(),
+                package: package.name.clone(),
+                language: candidate.language,
+                text,
+            });
+        }
+        for documents in documents.values_mut() {
+            documents.sort_by(|a, b| (&a.package, &a.path).cmp(&(&b.package, &b.path)));
+        }
+        self.documents = documents;
+        self.packages = packages.into_values().collect();
+    }
+
     /// Kept files by split and language.
     pub fn kept(&self) -> BTreeMap<Split, BTreeMap<Language, Tally>> {
         let mut kept: BTreeMap<Split, BTreeMap<Language, Tally>> = BTreeMap::new();
@@ -273,7 +277,7 @@ impl Corpus {
         kept
     }
 
-    /// Writes one file for each split and the manifest into an existing folder.
+    /// Writes one file for each split, the table of dropped files and the manifest into an existing folder.
     pub fn write(&self, folder: &Path, config: &DataConfig) -> anyhow::Result<()> {
         let mut sha256 = BTreeMap::new();
         for (split, documents) in &self.documents {
@@ -289,6 +293,15 @@ impl Corpus {
             std::fs::write(&path, lines)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
+        let mut dropped: String = self
+            .dropped_paths
+            .iter()
+            .map(|(reason, path)| format!("{}\t{path}\n", reason.label()))
+            .collect();
+        dropped.insert_str(0, "reason\tpath\n");
+        let path = folder.join(DROPPED);
+        std::fs::write(&path, dropped)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         let manifest = Manifest {
             format: "diffcoder-corpus",
             version: 1,

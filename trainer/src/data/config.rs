@@ -49,6 +49,9 @@ pub struct SourceConfig {
     /// SPDX expression for all files; required for directories, read from `Cargo.toml` in a registry.
     #[serde(default)]
     pub licence: Option<String>,
+    /// Names of packages that are left out, such as bindings of system libraries.
+    #[serde(default)]
+    pub exclude: Vec<String>,
     /// Languages taken from it.
     #[serde(default = "all_languages")]
     pub languages: Vec<Language>,
@@ -102,6 +105,7 @@ impl Default for DataConfig {
             path: None,
             name: None,
             licence: None,
+            exclude: Vec::new(),
             languages: languages.to_vec(),
             split: None,
             optional: true,

@@ -10,8 +10,12 @@ pub mod config;
 pub mod corpus;
 pub mod dedup;
 pub mod filter;
+pub mod holes;
 
 pub mod licence;
+pub mod loader;
+pub mod middle;
+pub mod sample;
 
 pub mod scrub;
 pub mod source;

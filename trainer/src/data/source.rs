@@ -50,7 +50,7 @@ pub fn packages(source: &SourceConfig) -> anyhow::Result<Vec<Package>> {
         SourceKind::PythonStdlib => stdlib_packages(&root, source)?,
         SourceKind::Directory => vec![directory_package(&root, source)?],
     };
-    packages.retain(|package| !package.files.is_empty());
+    packages.retain(|package| !package.files.is_empty() && !source.exclude.contains(&package.name));
     Ok(packages)
 }
 
@@ -263,11 +263,17 @@ mod tests {
             std::fs::write(package.join("src/lib.rs"), "fn main() {}").unwrap();
             std::fs::write(package.join("src/notes.txt"), "no code").unwrap();
         }
+        let left_out = dir.path().join("index/left-out-1.0.0");
+        std::fs::create_dir_all(&left_out).unwrap();
+        let manifest = "[package]\nname = \"left-out\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n";
+        std::fs::write(left_out.join("Cargo.toml"), manifest).unwrap();
+        std::fs::write(left_out.join("lib.rs"), "fn main() {}").unwrap();
         let source = SourceConfig {
             kind: SourceKind::CargoRegistry,
             path: Some(dir.path().to_owned()),
             name: None,
             licence: None,
+            exclude: vec!["left-out".to_owned()],
             languages: vec![Language::Rust],
             split: None,
             optional: false,

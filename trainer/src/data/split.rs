@@ -13,7 +13,7 @@ pub type PackageBytes = BTreeMap<String, BTreeMap<Language, usize>>;
 /// The packages that go to validation.
 ///
 /// Packages are taken in the order of their hashes until every language has its share of bytes and its minimum. One
-/// that is larger than twice what its language needs stays in training, so that no single style fills the validation.
+/// that is larger than half of what its language needs stays in training, so that no single style fills the validation.
 pub fn validation_packages(packages: &PackageBytes, config: &DataConfig) -> BTreeSet<String> {
     let mut by_hash: Vec<(&String, [u8; 32])> =
         packages.keys().map(|name| (name, Sha256::digest(name.as_bytes()).into())).collect();
@@ -31,7 +31,7 @@ pub fn validation_packages(packages: &PackageBytes, config: &DataConfig) -> BTre
                 break;
             }
             let bytes = of(name);
-            if bytes > 0 && bytes <= 2 * target && chosen.insert((*name).clone()) {
+            if bytes > 0 && 2 * bytes <= target && chosen.insert((*name).clone()) {
                 taken += bytes;
             }
         }
@@ -71,5 +71,7 @@ mod tests {
             (0..10).map(|i| (format!("p{i}"), [(Language::Rust, 1000)].into())).collect();
         let chosen = validation_packages(&packages, &DataConfig::default());
         assert_eq!(chosen.len(), 5);
+        let one: PackageBytes = [("p".to_owned(), [(Language::Rust, 1000)].into())].into();
+        assert!(validation_packages(&one, &DataConfig::default()).is_empty());
     }
 }
