@@ -12,13 +12,16 @@ use diffcoder_engine::kernels::matmul::Precision;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::tokenizer::Tokenizer;
 
-use crate::batch::Batches;
 use crate::config::{Matmul, Recipe};
+use crate::data::Split;
 use crate::data::command::{DataArgs, run_data};
+use crate::data::corpus::read_split;
+use crate::data::loader::{Loader, LoaderOptions};
+use crate::data::sample::{SampleOptions, Sampler};
 use crate::export::ExportType;
 use crate::stage::{Stage, summary};
 use crate::tokenizer_training::{TokenizerArgs, run_tokenizer};
-use crate::train::{Outcome, Run, Start, train};
+use crate::train::{Batches, Outcome, Run, Start, train};
 use crate::{curves, export};
 
 /// What the shell sees after Ctrl-C: 128 plus the number of the signal.
@@ -150,8 +153,22 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
         max_time: max_time.transpose()?,
         stop: &stop,
     };
-    let corpus = Corpus::open(&data, tokenizer)?;
-    let outcome = train(&run, &|stage| corpus.batches(&recipe, stage))?;
+    let documents = Arc::new(read_split(&data, Split::Train)?);
+    let open_stage = |stage: &Stage, first_step| -> Result<Batches> {
+        let sampling = SampleOptions {
+            infill_rate: stage.section.infill_rate,
+            block_length: recipe.objective.block,
+        };
+        let shape = LoaderOptions {
+            rows: stage.section.batch_rows,
+            len: stage.section.seq_len,
+            seed: recipe.run.seed,
+        };
+        let sampler = Sampler::new(tokenizer.clone(), sampling)?;
+        let loader = Loader::new(Arc::clone(&documents), sampler, shape)?;
+        Ok(Box::new(Arc::new(loader).prefetch(first_step)))
+    };
+    let outcome = train(&run, &open_stage)?;
     let (said, checkpoint, code) = match &outcome {
         Outcome::Finished(at) => ("finished", at, ExitCode::SUCCESS),
         Outcome::TimeUp(at) => ("the time is up; --resume goes on", at, ExitCode::SUCCESS),
@@ -185,55 +202,4 @@ fn print_line(text: &str) {
 
 fn eprint_line(text: &str) {
     eprintln!("{text}");
-}
-
-// INTERIM until the corpus loader is merged.
-struct Corpus {
-    tokens: Arc<Vec<u32>>,
-}
-struct Plain {
-    tokens: Arc<Vec<u32>>,
-    seed: u64,
-    rows: usize,
-    len: usize,
-}
-impl Corpus {
-    fn open(data: &std::path::Path, tokenizer: Tokenizer) -> Result<Self> {
-        use rayon::prelude::*;
-        let documents = crate::data::corpus::read_split(data, crate::data::Split::Train)?;
-        let eos = tokenizer.special().eos;
-        let parts: Vec<Vec<u32>> = documents
-            .par_iter()
-            .map(|d| {
-                let mut ids = tokenizer.encode(&d.text)?;
-                ids.push(eos);
-                while !ids.len().is_multiple_of(4) {
-                    ids.push(eos);
-                }
-                Ok(ids)
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { tokens: Arc::new(parts.concat()) })
-    }
-    fn batches(&self, recipe: &Recipe, stage: &Stage) -> Result<Box<dyn Batches>> {
-        Ok(Box::new(Plain {
-            tokens: Arc::clone(&self.tokens),
-            seed: recipe.run.seed,
-            rows: stage.section.batch_rows,
-            len: stage.section.seq_len,
-        }))
-    }
-}
-impl Batches for Plain {
-    fn batch(&self, step: u64) -> Result<crate::batch::Batch> {
-        use rand::RngExt as _;
-        let mut rng = crate::rng::stream(self.seed, step, crate::rng::Stream::Data);
-        let mut tokens = Vec::new();
-        for _ in 0..self.rows {
-            let at = rng.random_range(0..(self.tokens.len() - self.len) / 4) * 4;
-            tokens.extend(&self.tokens[at..at + self.len]);
-        }
-        let loss_mask = vec![true; tokens.len()];
-        Ok(crate::batch::Batch { tokens, loss_mask, rows: self.rows, len: self.len })
-    }
 }
