@@ -101,7 +101,7 @@ impl Snapshot<'_> {
         put(RECIPE, self.recipe.as_bytes())?;
         let manifest = Manifest { format: FORMAT, progress: self.progress.clone(), files };
         new.write(MANIFEST, format!("{}\n", serde_json::to_string_pretty(&manifest)?).as_bytes())?;
-        Ok(new.publish()?)
+        new.publish()
     }
 }
 

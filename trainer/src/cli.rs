@@ -18,6 +18,7 @@ use crate::data::command::{DataArgs, run_data};
 use crate::data::corpus::read_split;
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::sample::{SampleOptions, Sampler};
+use crate::eval::{EvalArgs, run_eval};
 use crate::export::ExportType;
 use crate::stage::{Stage, summary};
 use crate::tokenizer_training::{TokenizerArgs, run_tokenizer};
@@ -41,6 +42,7 @@ enum Command {
     Tokenizer(TokenizerArgs),
     Train(TrainArgs),
     Export(ExportArgs),
+    Eval(EvalArgs),
     Curves(CurvesArgs),
 }
 
@@ -107,6 +109,7 @@ impl Cli {
                     out.display()
                 ));
             }
+            Command::Eval(args) => run_eval(&args)?,
             Command::Curves(args) => {
                 for path in curves::draw(&args.run, &args.out)? {
                     print_line(&path.display().to_string());

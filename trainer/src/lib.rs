@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod curves;
 pub mod data;
+pub mod eval;
 pub mod export;
 pub mod memory;
 pub mod metrics;

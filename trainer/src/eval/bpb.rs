@@ -1,20 +1,33 @@
 //! Bits per byte of plain text: the exact NELBO of a block-diffusion model, the log-likelihood of an autoregressive one.
 
+use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
+use std::fmt::Write as _;
+use std::path::Path;
 
+use anyhow::Context as _;
 use candle_core::{Device, Tensor};
+use rand::seq::SliceRandom as _;
 use serde::Serialize;
 
 use diffcoder_engine::error::Result;
 use diffcoder_engine::model::Model;
+use diffcoder_engine::model::config::{Family, ModelConfig};
 use diffcoder_engine::model::mask::SequenceMask;
+use diffcoder_engine::model::ops::Ops;
+use diffcoder_engine::model::weights::Weights;
+use diffcoder_engine::tokenizer::Tokenizer;
 
+use super::{CHOICE_SEED, by_language, progress};
+use crate::config::StageKind;
+use crate::data::Document;
 use crate::objective::loss::{mask_patterns, next_token_targets, pattern_weight};
+use crate::rng::{Stream, stream};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Measure {
+pub(super) enum Measure {
     /// `-log2 p(text)` of next-token prediction.
     Likelihood,
     /// The exact upper bound on it of block diffusion: all mask patterns of a block, no sampling.
@@ -23,31 +36,31 @@ pub enum Measure {
 
 /// A plain text as one sequence: `bos`, its tokens, `eos` to the block edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlainRow {
+struct PlainRow {
     /// Token ids; the number of them is a multiple of N. The first is the opener and is not scored.
-    pub tokens: Vec<u32>,
+    tokens: Vec<u32>,
     /// UTF-8 bytes of the text that the tokens stand for.
-    pub bytes: usize,
+    bytes: usize,
 }
 
 /// Bits and bytes of some texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Tally {
+struct Tally {
     /// Texts scored.
-    pub documents: usize,
+    documents: usize,
     /// Tokens scored, closing ones included.
-    pub tokens: usize,
+    tokens: usize,
     /// UTF-8 bytes of the texts.
-    pub bytes: usize,
+    bytes: usize,
     /// Summed bits.
-    pub bits: f64,
+    bits: f64,
     /// `bits / bytes`.
-    pub bits_per_byte: f64,
+    bits_per_byte: f64,
 }
 
 impl Tally {
     /// Adds the score of one row.
-    pub fn add(&mut self, row: &PlainRow, nats: f64) {
+    fn add(&mut self, row: &PlainRow, nats: f64) {
         self.documents += 1;
         self.tokens += row.tokens.len() - 1;
         self.bytes += row.bytes;
@@ -58,7 +71,7 @@ impl Tally {
 
 impl PlainRow {
     /// Lays `ids` out in at most `max_tokens` (a multiple of `block`); `bytes_of` gives the length of a token's text.
-    pub fn new(
+    fn new(
         ids: &[u32],
         (bos, eos): (u32, u32),
         (block, max_tokens): (usize, usize),
@@ -78,8 +91,87 @@ impl PlainRow {
     }
 }
 
+/// What came out.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    suite: &'static str,
+    measure: Measure,
+    /// Longest text, in tokens.
+    context_tokens: usize,
+    /// By language, and `all`.
+    results: BTreeMap<String, Tally>,
+}
+
+impl Report {
+    pub(super) fn table(&self) -> String {
+        let mut text = String::new();
+        for (language, tally) in &self.results {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "{language:<8} {:.4} bits per byte  ({} documents, {} tokens, {} bytes)",
+                tally.bits_per_byte, tally.documents, tally.tokens, tally.bytes
+            );
+        }
+        text
+    }
+}
+
+/// Scores the beginnings of `count` fixed documents of each language.
+pub(super) fn measure(dir: &Path, documents: &[Document], count: usize) -> anyhow::Result<Report> {
+    let path = dir.join("config.json");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}: name a model directory", path.display()))?;
+    let config = ModelConfig::from_json(&text)?;
+    let model = Model::new(&config, Weights::from_dir(dir)?, Ops::default())?;
+    let tokenizer = Tokenizer::from_dir(dir)?;
+    let special = tokenizer.special().clone();
+    let bos = special.bos.context("the tokenizer has no begin token")?;
+    let (block, context_tokens, measure) = match &config.family {
+        Family::Diffcoder(own) if own.stage == StageKind::Ar.name() => {
+            (own.block_length, own.context_tokens, Measure::Likelihood)
+        }
+        Family::Diffcoder(own) => (own.block_length, own.context_tokens, Measure::Nelbo),
+        _ => anyhow::bail!("{} was not made by diffcoder-train", dir.display()),
+    };
+    let token_bytes = token_bytes(dir)?;
+    let mut results: BTreeMap<String, Tally> = BTreeMap::new();
+    for (language, mut documents) in by_language(documents)? {
+        documents.shuffle(&mut stream(CHOICE_SEED, 0, Stream::Data));
+        documents.truncate(count);
+        let bar = progress(documents.len(), "scoring")?;
+        for document in documents {
+            let ids = tokenizer.encode(&document.text)?;
+            let length = (block, context_tokens);
+            let row = PlainRow::new(&ids, (bos, special.eos), length, |id| {
+                token_bytes.get(id as usize).copied().unwrap_or(0)
+            });
+            let nats = nats(&model, &row, measure, (special.mask, block))?;
+            for key in [format!("{language:?}").to_lowercase(), "all".to_owned()] {
+                results.entry(key).or_default().add(&row, nats);
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+    }
+    Ok(Report { suite: "bpb", measure, context_tokens, results })
+}
+
+/// Bytes of text that each id stands for: in a byte-level vocabulary every character is one byte. Special tokens have none.
+fn token_bytes(dir: &Path) -> anyhow::Result<Vec<usize>> {
+    let path = dir.join("tokenizer.json");
+    let tokenizer = tokenizers::Tokenizer::from_file(&path)
+        .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()))?;
+    let added = tokenizer.get_added_tokens_decoder();
+    let bytes_of = |id: u32| match tokenizer.id_to_token(id) {
+        Some(token) if !added.contains_key(&id) => token.chars().count(),
+        _ => 0,
+    };
+    Ok((0..tokenizer.get_vocab_size(true) as u32).map(bytes_of).collect())
+}
+
 /// Nats of a row under `measure`. `mask_token` hides, `block` is N.
-pub fn nats(
+fn nats(
     model: &Model,
     row: &PlainRow,
     measure: Measure,
@@ -197,9 +289,7 @@ mod tests {
         let zeros: BTreeMap<String, Tensor> = config
             .parameter_shapes()
             .into_iter()
-            .map(|(name, shape)| {
-                (name, Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap())
-            })
+            .map(|(name, shape)| (name, Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()))
             .collect();
         let model =
             Model::new(&config, Weights::from_tensors(zeros, "zeros"), Ops::default()).unwrap();
@@ -232,7 +322,8 @@ mod tests {
                 let n = ids.len();
                 let ids = Tensor::from_vec(ids, (1, n), &Device::Cpu).unwrap();
                 let mask = SequenceMask::BlockCausal { block: BLOCK };
-                let hidden = model.forward_sequence(&ids, &positions, mask).unwrap().get(0).unwrap();
+                let hidden =
+                    model.forward_sequence(&ids, &positions, mask).unwrap().get(0).unwrap();
                 let targets = masked.iter().map(|&at| tokens[at as usize]).collect();
                 let nll = predicted_nll(&model, &hidden, &masked, targets).unwrap();
                 expected += pattern.weight * nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
