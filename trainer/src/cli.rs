@@ -11,11 +11,14 @@ use anyhow::{Context as _, Result, ensure};
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::tokenizer::Tokenizer;
 
-use crate::batch::Batches;
+use crate::batch::Prefetched;
 use crate::config::{Matmul, Recipe};
+use crate::data::Split;
 use crate::data::command::{DataArgs, run_data};
+use crate::data::corpus::read_split;
+use crate::data::loader::corpus_batches;
 use crate::export::ExportType;
-use crate::stage::{Stage, summary};
+use crate::stage::summary;
 use crate::tokenizer_training::{TokenizerArgs, run_tokenizer};
 use crate::train::{Outcome, Run, Start, train};
 use crate::{curves, export};
@@ -149,8 +152,11 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
         max_time: max_time.transpose()?,
         stop: &stop,
     };
-    let corpus = Corpus::open(&data, tokenizer)?;
-    let outcome = train(&run, &|stage| corpus.batches(&recipe, stage))?;
+    let documents = Arc::new(read_split(&data, Split::Train)?);
+    let outcome = train(&run, &|stage, first_step| {
+        let batches = corpus_batches(&documents, &tokenizer, &recipe, stage)?;
+        Ok(Box::new(Prefetched::new(batches, first_step)))
+    })?;
     let (said, checkpoint, code) = match &outcome {
         Outcome::Finished(at) => ("finished", at, ExitCode::SUCCESS),
         Outcome::TimeUp(at) => ("the time is up; --resume goes on", at, ExitCode::SUCCESS),
@@ -184,53 +190,3 @@ fn eprint_line(text: &str) {
     eprintln!("{text}");
 }
 
-// INTERIM until the corpus loader is merged.
-struct Corpus {
-    tokens: Arc<Vec<u32>>,
-}
-struct Plain {
-    tokens: Arc<Vec<u32>>,
-    seed: u64,
-    rows: usize,
-    len: usize,
-}
-impl Corpus {
-    fn open(data: &std::path::Path, tokenizer: Tokenizer) -> Result<Self> {
-        use rayon::prelude::*;
-        let documents = crate::data::corpus::read_split(data, crate::data::Split::Train)?;
-        let eos = tokenizer.special().eos;
-        let parts: Vec<Vec<u32>> = documents
-            .par_iter()
-            .map(|d| {
-                let mut ids = tokenizer.encode(&d.text)?;
-                ids.push(eos);
-                while !ids.len().is_multiple_of(4) {
-                    ids.push(eos);
-                }
-                Ok(ids)
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { tokens: Arc::new(parts.concat()) })
-    }
-    fn batches(&self, recipe: &Recipe, stage: &Stage) -> Result<Box<dyn Batches>> {
-        Ok(Box::new(Plain {
-            tokens: Arc::clone(&self.tokens),
-            seed: recipe.run.seed,
-            rows: stage.section.batch_rows,
-            len: stage.section.seq_len,
-        }))
-    }
-}
-impl Batches for Plain {
-    fn batch(&self, step: u64) -> Result<crate::batch::Batch> {
-        use rand::RngExt as _;
-        let mut rng = crate::rng::stream(self.seed, step, crate::rng::Stream::Data);
-        let mut tokens = Vec::new();
-        for _ in 0..self.rows {
-            let at = rng.random_range(0..(self.tokens.len() - self.len) / 4) * 4;
-            tokens.extend(&self.tokens[at..at + self.len]);
-        }
-        let loss_mask = vec![true; tokens.len()];
-        Ok(crate::batch::Batch { tokens, loss_mask, rows: self.rows, len: self.len })
-    }
-}

@@ -67,8 +67,8 @@ pub enum Outcome {
     Interrupted(PathBuf),
 }
 
-/// Opens the batches of a stage.
-pub type OpenStage<'a> = dyn Fn(&Stage) -> Result<Box<dyn Batches>> + 'a;
+/// Opens the batches of a stage, of which the given global step is wanted first.
+pub type OpenStage<'a> = dyn Fn(&Stage, u64) -> Result<Box<dyn Batches>> + 'a;
 
 /// Path of the checkpoints in a run folder.
 pub fn checkpoint_root(run: &Path) -> PathBuf {
@@ -100,7 +100,7 @@ pub fn train(run: &Run<'_>, open_stage: &OpenStage<'_>) -> Result<Outcome> {
             continue;
         }
         let served = served_config(run.recipe, &config, &stage);
-        let batches = open_stage(&stage)?;
+        let batches = open_stage(&stage, state.progress.step)?;
         state.progress.stage = stage.index;
         while state.progress.step < stage.end_step() {
             let step_start = Instant::now();

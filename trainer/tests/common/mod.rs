@@ -125,7 +125,7 @@ pub fn run(
         max_time: None,
         stop: &stop,
     };
-    train(&run, &|stage| {
+    train(&run, &|stage, _| {
         let (rows, len) = (stage.section.batch_rows, stage.section.seq_len);
         Ok(Box::new(Source { rows, len, stop: Arc::clone(&stop), stop_at }))
     })
