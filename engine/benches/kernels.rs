@@ -221,7 +221,7 @@ fn rowwise() {
         bias_correction2: 0.5,
         gradient_scale: 1.0,
     };
-    let mut line = |what: &str, work: &mut dyn FnMut()| {
+    let line = |what: &str, work: &mut dyn FnMut()| {
         let [time] = medians([work]);
         println!("{what:<34} {:>10.2}", time * 1e3);
     };

@@ -30,10 +30,6 @@ fn sizes(shape: AttentionShape) -> (usize, usize, usize) {
     )
 }
 
-fn heads_of(shape: AttentionShape) -> Heads {
-    Heads(shape.heads, shape.kv_heads, shape.head_size)
-}
-
 /// out, lse, dq, dk, dv.
 fn run(shape: AttentionShape, mask: SequenceMask, [q, k, v, dout]: [&[f32]; 4]) -> [Vec<f32>; 5] {
     let (queries, keys, rows) = sizes(shape);

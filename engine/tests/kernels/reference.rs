@@ -32,7 +32,8 @@ pub(crate) fn assert_close(got: &[f32], wanted: &[f64], tolerance: f64, what: &s
 #[track_caller]
 pub(crate) fn assert_same_on_any_pool<F: Fn() -> Vec<Vec<f32>> + Sync>(work: F) {
     let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
         pool.install(&work)
     };
     let wanted = run(1);
