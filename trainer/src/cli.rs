@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use diffcoder_engine::kernels::matmul::Precision;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::tokenizer::Tokenizer;
 
@@ -176,9 +177,11 @@ fn folder(what: &str, flag: Option<&PathBuf>, recipe: Option<&PathBuf>) -> Resul
 
 /// The op set for a recipe's precision.
 fn ops(matmul: Matmul) -> Ops {
-    match matmul {
-        Matmul::F32 | Matmul::Bf16 => Ops::default(),
-    }
+    let precision = match matmul {
+        Matmul::F32 => Precision::F32,
+        Matmul::Bf16 => Precision::Bf16,
+    };
+    Ops::Fused { precision }
 }
 
 #[expect(clippy::print_stdout, reason = "the result of a command")]
