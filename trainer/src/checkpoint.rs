@@ -89,7 +89,7 @@ impl Snapshot<'_> {
     }
 
     fn write(&self, target: &Path) -> Result<()> {
-        let new = NewFolder::create(target)?;
+        let new = NewFolder::beside(target, MANIFEST)?;
         let mut files = BTreeMap::new();
         let mut put = |name: &str, bytes: &[u8]| -> Result<()> {
             files.insert(name.to_owned(), new.write(name, bytes)?);

@@ -12,16 +12,16 @@ use diffcoder_engine::kernels::matmul::Precision;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::tokenizer::Tokenizer;
 
-use crate::batch::Prefetched;
 use crate::config::{Matmul, Recipe};
 use crate::data::Split;
 use crate::data::command::{DataArgs, run_data};
 use crate::data::corpus::read_split;
-use crate::data::loader::corpus_batches;
+use crate::data::loader::{Loader, LoaderOptions};
+use crate::data::sample::{SampleOptions, Sampler};
 use crate::export::ExportType;
-use crate::stage::summary;
+use crate::stage::{Stage, summary};
 use crate::tokenizer_training::{TokenizerArgs, run_tokenizer};
-use crate::train::{Outcome, Run, Start, train};
+use crate::train::{Batches, Outcome, Run, Start, train};
 use crate::{curves, export};
 
 /// What the shell sees after Ctrl-C: 128 plus the number of the signal.
@@ -154,10 +154,21 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
         stop: &stop,
     };
     let documents = Arc::new(read_split(&data, Split::Train)?);
-    let outcome = train(&run, &|stage, first_step| {
-        let batches = corpus_batches(&documents, &tokenizer, &recipe, stage)?;
-        Ok(Box::new(Prefetched::new(batches, first_step)))
-    })?;
+    let open_stage = |stage: &Stage, first_step| -> Result<Batches> {
+        let sampling = SampleOptions {
+            infill_rate: stage.section.infill_rate,
+            block_length: recipe.objective.block,
+        };
+        let shape = LoaderOptions {
+            rows: stage.section.batch_rows,
+            len: stage.section.seq_len,
+            seed: recipe.run.seed,
+        };
+        let sampler = Sampler::new(tokenizer.clone(), sampling)?;
+        let loader = Loader::new(Arc::clone(&documents), sampler, shape)?;
+        Ok(Box::new(Arc::new(loader).prefetch(first_step)))
+    };
+    let outcome = train(&run, &open_stage)?;
     let (said, checkpoint, code) = match &outcome {
         Outcome::Finished(at) => ("finished", at, ExitCode::SUCCESS),
         Outcome::TimeUp(at) => ("the time is up; --resume goes on", at, ExitCode::SUCCESS),
@@ -192,4 +203,3 @@ fn print_line(text: &str) {
 fn eprint_line(text: &str) {
     eprintln!("{text}");
 }
-

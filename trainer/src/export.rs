@@ -57,7 +57,7 @@ pub fn export(checkpoint: &Path, tokenizer: &Path, out: &Path, dtype: ExportType
         tokenizer.display(),
         saved.config.vocab_size
     );
-    let folder = NewFolder::create(out)?;
+    let folder = NewFolder::beside(out, "config.json")?;
     for name in TOKENIZER_FILES {
         match std::fs::read(tokenizer.join(name)) {
             Ok(bytes) => drop(folder.write(name, &bytes)?),

@@ -3,7 +3,6 @@
 //! Words and letters are those of `diffcoder_engine`; a *step* is an optimizer step, a *row* one token sequence of a batch.
 
 pub mod atomic;
-pub mod batch;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

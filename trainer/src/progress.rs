@@ -45,11 +45,15 @@ impl Display {
             let before = self.loss.unwrap_or(loss);
             self.loss = Some(before + SMOOTHING * (loss - before));
         }
-        let seconds = metrics.tokens as f64 / metrics.tokens_per_s;
-        let first = self.tokens_per_s == 0.0;
-        let smooth = |old: f64, new: f64| if first { new } else { old + SMOOTHING * (new - old) };
-        self.tokens_per_s = smooth(self.tokens_per_s, metrics.tokens_per_s);
-        self.seconds_per_step = smooth(self.seconds_per_step, seconds);
+        // A step that predicted nothing took no time worth counting.
+        if metrics.masked > 0 {
+            let seconds = metrics.tokens as f64 / metrics.tokens_per_s;
+            let first = self.tokens_per_s == 0.0;
+            let smooth =
+                |old: f64, new: f64| if first { new } else { old + SMOOTHING * (new - old) };
+            self.tokens_per_s = smooth(self.tokens_per_s, metrics.tokens_per_s);
+            self.seconds_per_step = smooth(self.seconds_per_step, seconds);
+        }
         let message = format!(
             "{} loss {:.3} (smooth {:.3})  norm {:.2}  lr {:.1e}  {:.0} tok/s  {:.0} % of matmul",
             metrics.kind,

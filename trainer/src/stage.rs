@@ -99,7 +99,7 @@ pub fn served_config(recipe: &Recipe, model: &ModelConfig, stage: &Stage) -> Mod
 
 /// Model FLOP of one optimizer step, forward and backward: two for each multiply-add, recomputation not counted.
 ///
-/// `n_predicted` is the number of rows that go through the head.
+/// `n_predicted` is the number of rows that go through the head; a step that predicts nothing does nothing.
 pub fn step_flop(model: &ModelConfig, stage: &Stage, n_predicted: usize) -> f64 {
     let (d, q) = (model.hidden_size as f64, (model.n_heads * model.head_size) as f64);
     let kv = (model.n_kv_heads * model.head_size) as f64;
@@ -112,6 +112,9 @@ pub fn step_flop(model: &ModelConfig, stage: &Stage, n_predicted: usize) -> f64 
             StageKind::Warmup | StageKind::Cpt => 2.0, // [x_t ; x_0]
         };
     let head = d * model.vocab_size as f64 * n_predicted as f64;
+    if n_predicted == 0 {
+        return 0.0; // no forward at all
+    }
     6.0 * (rows * model.n_layers as f64 * (layer + attention) + head)
 }
 

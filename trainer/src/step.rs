@@ -9,7 +9,7 @@ use diffcoder_engine::error::{EngineError, Result};
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::mask::SequenceMask;
 
-use crate::batch::Batch;
+use crate::data::loader::Batch;
 use crate::objective::corrupt::{Rows, Uniforms, corrupt_with};
 use crate::objective::loss::{Normaliser, next_token_targets, weighted_loss};
 use crate::objective::noise::NoiseRule;

@@ -16,7 +16,7 @@ use tokenizers::{
     TokenizerBuilder,
 };
 
-use crate::data::command::NewFolder;
+use crate::atomic::NewFolder;
 use crate::data::{Document, Split, corpus};
 use crate::rng::{Stream, stream};
 

@@ -10,9 +10,9 @@ use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::ops::Ops;
 
-use crate::batch::Batches;
 use crate::checkpoint::{Checkpoint, Progress, Snapshot};
 use crate::config::Recipe;
+use crate::data::loader::Batch;
 use crate::metrics::{MetricsFile, StepMetrics, matmul_rate};
 use crate::optim::adamw::AdamW;
 use crate::optim::clip::{clip_scale, global_norm};
@@ -67,8 +67,11 @@ pub enum Outcome {
     Interrupted(PathBuf),
 }
 
-/// Opens the batches of a stage, of which the given global step is wanted first.
-pub type OpenStage<'a> = dyn Fn(&Stage, u64) -> Result<Box<dyn Batches>> + 'a;
+/// The batches of consecutive steps. Each must be a function of its step, so that a resumed run sees the same ones.
+pub type Batches = Box<dyn Iterator<Item = Result<Batch>>>;
+
+/// Opens the batches of a stage from a global step on.
+pub type OpenStage<'a> = dyn Fn(&Stage, u64) -> Result<Batches> + 'a;
 
 /// Path of the checkpoints in a run folder.
 pub fn checkpoint_root(run: &Path) -> PathBuf {
@@ -100,11 +103,12 @@ pub fn train(run: &Run<'_>, open_stage: &OpenStage<'_>) -> Result<Outcome> {
             continue;
         }
         let served = served_config(run.recipe, &config, &stage);
-        let batches = open_stage(&stage, state.progress.step)?;
+        let mut batches = open_stage(&stage, state.progress.step)?;
         state.progress.stage = stage.index;
         while state.progress.step < stage.end_step() {
             let step_start = Instant::now();
-            let mut metrics = state.step(run, &stage, &*batches, &curve)?;
+            let batch = batches.next().context("the data ended before the stage did")??;
+            let mut metrics = state.step(run, &stage, &batch, &curve)?;
             let seconds = step_start.elapsed().as_secs_f64();
             metrics.tokens_per_s = metrics.tokens as f64 / seconds;
             let flop = step_flop(&config, &stage, metrics.masked);
@@ -182,16 +186,15 @@ impl State {
         &mut self,
         run: &Run<'_>,
         stage: &Stage,
-        batches: &dyn Batches,
+        batch: &Batch,
         curve: &LrCurve,
     ) -> Result<StepMetrics> {
         let step = self.progress.step;
-        let batch = batches.batch(step)?;
         let mut noise = stream(run.recipe.run.seed, step, Stream::Noise);
         let objective = stage.objective(run.recipe, step);
-        let task = Task::new(&objective, &batch, run.mask_token, &mut noise);
+        let task = Task::new(&objective, batch, run.mask_token, &mut noise);
         let micro_rows = stage.section.micro_rows;
-        let gradients = step_gradients(&self.model, &self.parameters, &batch, &task, micro_rows)?;
+        let gradients = step_gradients(&self.model, &self.parameters, batch, &task, micro_rows)?;
         let lr = curve.at(step);
         let mut metrics = StepMetrics {
             step,

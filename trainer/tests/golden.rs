@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::ops::Ops;
-use diffcoder_train::batch::Batch;
+use diffcoder_train::data::loader::Batch;
 use diffcoder_train::objective::corrupt::{Rows, Uniforms, corrupt_with};
 use diffcoder_train::objective::loss::Normaliser;
 use diffcoder_train::objective::noise::{Clip, NoiseRule, RateUnit, clipped_rate, warmup_u_max};
@@ -151,7 +151,7 @@ fn doubled_forward_and_token_losses() {
     let noisy = Tensor::from_vec(u32s(&case.reference["x_t"]), (rows, len), &Device::Cpu).unwrap();
     let clean = Tensor::from_vec(case.batch.tokens.clone(), (rows, len), &Device::Cpu).unwrap();
     let positions: Vec<u32> = (0..len as u32).collect();
-    for ops in Ops::all() {
+    for ops in Ops::exact() {
         let model = case.model(ops);
         let hidden = model.forward_doubled(&noisy, &clean, &positions, BLOCK).unwrap();
         for (half, name) in [(0, "logits_noisy_half"), (1, "logits_clean_half")] {
@@ -176,7 +176,7 @@ fn loss_reductions() {
     let facts = facts();
     let unweighted =
         NoiseRule { weight: diffcoder_train::objective::noise::Weight::One, ..case.rule };
-    for ops in Ops::all() {
+    for ops in Ops::exact() {
         let model = case.model(ops);
         for (rule, normaliser, name) in [
             (case.rule, Normaliser::All, "weighted_mean_over_all_tokens"),
@@ -198,7 +198,7 @@ fn loss_reductions() {
 fn every_gradient_is_that_of_the_reference_however_the_step_is_cut() {
     let case = Case::load();
     let reference = tensors("train/grads.safetensors");
-    for ops in Ops::all() {
+    for ops in Ops::exact() {
         for micro_rows in [2, 1] {
             let found = case.gradients(&case.model(ops), Normaliser::All, micro_rows);
             assert_eq!(
@@ -226,7 +226,7 @@ fn five_optimizer_steps() {
     let facts = facts();
     let settings =
         AdamWSettings { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1, decay: DecayGroup::All };
-    for ops in Ops::all() {
+    for ops in Ops::exact() {
         let case = Case::load();
         let model = case.model(ops);
         let mut optimizer = AdamW::new(settings);

@@ -1,19 +1,16 @@
 //! Packs samples into rows of exactly T tokens; the content of a step depends on (seed, step) alone.
 
 use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use diffcoder_engine::tokenizer::Tokenizer;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::Document;
 use super::middle::line_stop;
-use super::sample::{SampleOptions, Sampler};
-use crate::batch::{Batch, Batches};
-use crate::config::Recipe;
+use super::sample::Sampler;
 use crate::rng::keyed;
-use crate::stage::Stage;
 
 /// Shape and seed of the batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +21,19 @@ pub struct LoaderOptions {
     pub len: usize,
     /// Seed of the run.
     pub seed: u64,
+}
+
+/// The data of one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Token ids, (B, T) row by row.
+    pub tokens: Vec<u32>,
+    /// Which tokens may be masked and count in the loss, (B, T): all but begin and layout markers.
+    pub loss_mask: Vec<bool>,
+    /// B
+    pub rows: usize,
+    /// T
+    pub len: usize,
 }
 
 /// A part of a document that an epoch visits once.
@@ -62,12 +72,6 @@ const MEASURED_BYTES: usize = 400_000;
 const SAMPLE_TAG: u64 = 1;
 const EPOCH_TAG: u64 = 2;
 
-impl Batches for Loader {
-    fn batch(&self, step: u64) -> anyhow::Result<Batch> {
-        self.draw(step)
-    }
-}
-
 impl Loader {
     /// Fails if there is no text, or if T is not a multiple of the block length.
     pub fn new(
@@ -95,8 +99,8 @@ impl Loader {
         self.rows_per_epoch as f64 / self.options.rows as f64
     }
 
-    /// One step's rows.
-    fn draw(&self, step: u64) -> anyhow::Result<Batch> {
+    /// The batch of a step: a pure function of the documents, the options and `step`.
+    pub fn batch(&self, step: u64) -> anyhow::Result<Batch> {
         let LoaderOptions { rows, len, .. } = self.options;
         let mut tokens = Vec::with_capacity(rows * len);
         for row in 0..rows as u64 {
@@ -104,6 +108,21 @@ impl Loader {
         }
         let loss_mask = tokens.iter().map(|token| self.sampler.in_loss(*token)).collect();
         Ok(Batch { tokens, loss_mask, rows, len })
+    }
+
+    /// Batches from `first_step` on, drawn ahead of their use on a thread that ends with the iterator.
+    pub fn prefetch(self: Arc<Self>, first_step: u64) -> Prefetch {
+        let (sender, receiver) = sync_channel(PREFETCHED_BATCHES);
+        std::thread::spawn(move || {
+            for step in first_step.. {
+                let batch = self.batch(step);
+                let failed = batch.is_err();
+                if sender.send(batch).is_err() || failed {
+                    break;
+                }
+            }
+        });
+        Prefetch { receiver }
     }
 
     /// One row: the visits that its part of the epoch begins, then whatever fills it up.
@@ -165,22 +184,19 @@ impl Loader {
     }
 }
 
-/// The batches of one stage of a recipe.
-pub fn corpus_batches(
-    documents: &Arc<Vec<Document>>,
-    tokenizer: &Tokenizer,
-    recipe: &Recipe,
-    stage: &Stage,
-) -> anyhow::Result<Loader> {
-    let options =
-        SampleOptions { infill_rate: stage.section.infill_rate, block_length: recipe.objective.block };
-    let sampler = Sampler::new(tokenizer.clone(), options)?;
-    let shape = LoaderOptions {
-        rows: stage.section.batch_rows,
-        len: stage.section.seq_len,
-        seed: recipe.run.seed,
-    };
-    Loader::new(Arc::clone(documents), sampler, shape)
+const PREFETCHED_BATCHES: usize = 4;
+
+/// Batches of consecutive steps; the first error ends it.
+pub struct Prefetch {
+    receiver: Receiver<anyhow::Result<Batch>>,
+}
+
+impl Iterator for Prefetch {
+    type Item = anyhow::Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.receiver.recv().ok()
+    }
 }
 
 /// Bytes of a token, from documents all over the corpus.

@@ -56,14 +56,15 @@ pub struct MaskPattern {
 /// positions: what `1/u`-weighted masking at `u ~ U(0, 1)` (no clip) gives on average, without the noise. Every position's
 /// weights sum to 1, so a model that ignores its context has the plain cross-entropy as its NELBO.
 pub fn mask_patterns(block: usize) -> Vec<MaskPattern> {
-    let factorial = |n: usize| (1..=n).map(|k| k as f64).product::<f64>();
     (1..1u32 << block.min(16))
-        .map(|bits| {
-            let m = bits.count_ones() as usize;
-            let weight = factorial(m - 1) * factorial(block - m) / factorial(block);
-            MaskPattern { bits, weight }
-        })
+        .map(|bits| MaskPattern { bits, weight: pattern_weight(bits.count_ones() as usize, block) })
         .collect()
+}
+
+/// `(m-1)! (n-m)! / n!`: NELBO weight of a pattern of `n_masked` masks among `n_maskable` tokens, at least one of each.
+pub fn pattern_weight(n_masked: usize, n_maskable: usize) -> f64 {
+    let factorial = |n: usize| (1..=n).map(|k| k as f64).product::<f64>();
+    factorial(n_masked - 1) * factorial(n_maskable - n_masked) / factorial(n_maskable)
 }
 
 #[cfg(test)]

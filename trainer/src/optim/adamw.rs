@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
-use rayon::prelude::*;
 
-/// Elements updated by one task.
-const CHUNK: usize = 1 << 15;
+use diffcoder_engine::kernels::adamw::{AdamwStep, adamw_update};
 
 /// Which parameters weight decay pulls towards zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -61,18 +59,6 @@ pub struct AdamW {
     updates: u64,
 }
 
-/// One parameter's share of a step, with everything that depends on the step worked out.
-struct Update {
-    lr: f32,
-    decay: f32,
-    betas: [f32; 2],
-    rests: [f32; 2], // 1 - beta, rounded once from f64
-    eps: f32,
-    correction1: f32,
-    root_correction2: f32,
-    gradient_scale: f32,
-}
-
 impl AdamW {
     /// An optimizer that has made no update yet.
     pub fn new(settings: AdamWSettings) -> Self {
@@ -119,40 +105,26 @@ impl AdamW {
                 .entry(name.clone())
                 .or_insert_with(|| Moments { first: vec![0.0; n], second: vec![0.0; n] });
             let decays = self.settings.decay.covers(variable.rank());
-            let update = Update {
+            let step = AdamwStep {
                 lr: lr as f32,
-                decay: if decays { (1.0 - lr * self.settings.weight_decay) as f32 } else { 1.0 },
-                betas: [beta1 as f32, beta2 as f32],
-                rests: [(1.0 - beta1) as f32, (1.0 - beta2) as f32],
+                beta1: beta1 as f32,
+                beta2: beta2 as f32,
                 eps: self.settings.eps as f32,
-                correction1: (1.0 - beta1.powi(power)) as f32,
-                root_correction2: (1.0 - beta2.powi(power)).sqrt() as f32,
+                weight_decay: if decays { self.settings.weight_decay as f32 } else { 0.0 },
+                bias_correction1: (1.0 - beta1.powi(power)) as f32,
+                bias_correction2: (1.0 - beta2.powi(power)) as f32,
                 gradient_scale: gradient_scale as f32,
             };
-            let op = UpdateInPlace { update, moments: Mutex::new(moments) };
+            let op = UpdateInPlace { step, moments: Mutex::new(moments) };
             variable.as_tensor().inplace_op2(&gradient.contiguous()?, &op)?;
         }
         Ok(())
     }
 }
 
-impl Update {
-    fn apply(&self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
-        let ([beta1, beta2], [rest1, rest2]) = (self.betas, self.rests);
-        let step_size = self.lr / self.correction1;
-        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            let g = g * self.gradient_scale;
-            *m = beta1 * *m + rest1 * g;
-            *v = beta2 * *v + rest2 * g * g;
-            let denominator = v.sqrt() / self.root_correction2 + self.eps;
-            *p = *p * self.decay - step_size * *m / denominator;
-        }
-    }
-}
-
 /// Runs an update on a variable's own storage, so that the model sees the new weights without a copy.
 struct UpdateInPlace<'a> {
-    update: Update,
+    step: AdamwStep,
     moments: Mutex<&'a mut Moments>,
 }
 
@@ -181,12 +153,8 @@ impl InplaceOp2 for UpdateInPlace<'_> {
         if moments.first.len() != p_to - p_from || g_to - g_from != p_to - p_from {
             bail!("a gradient or a moment is not of its parameter's size")
         }
-        p[p_from..p_to]
-            .par_chunks_mut(CHUNK)
-            .zip(g[g_from..g_to].par_chunks(CHUNK))
-            .zip(moments.first.par_chunks_mut(CHUNK))
-            .zip(moments.second.par_chunks_mut(CHUNK))
-            .for_each(|(((p, g), m), v)| self.update.apply(p, g, m, v));
+        let (p, g) = (&mut p[p_from..p_to], &g[g_from..g_to]);
+        adamw_update(p, g, &mut moments.first, &mut moments.second, self.step);
         Ok(())
     }
 }

@@ -3,24 +3,16 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
+
+use diffcoder_engine::kernels::adamw::sum_of_squares;
 
 use crate::optim::adamw::with_f32;
-
-/// Elements summed by one task. Fixed, so that the sum does not depend on the number of threads.
-const CHUNK: usize = 1 << 16;
 
 /// Root of the summed squares of all gradients, in f64.
 pub fn global_norm(grads: &BTreeMap<String, Tensor>) -> Result<f64> {
     let mut sum = 0.0;
     for grad in grads.values() {
-        sum += with_f32(grad, |values| {
-            let parts: Vec<f64> = values
-                .par_chunks(CHUNK)
-                .map(|chunk| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum())
-                .collect();
-            parts.iter().sum::<f64>()
-        })?;
+        sum += with_f32(grad, sum_of_squares)?;
     }
     Ok(sum.sqrt())
 }

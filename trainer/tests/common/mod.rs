@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::ops::Ops;
-use diffcoder_train::batch::{Batch, Batches};
 use diffcoder_train::config::Recipe;
+use diffcoder_train::data::loader::Batch;
 use diffcoder_train::train::{Outcome, Run, Start, train};
 
 /// Id of the mask token in these tests, as in our tokenizers.
@@ -42,23 +42,6 @@ pub fn rows(step: u64, rows: usize, len: usize) -> Batch {
     // The first token of each row is a marker.
     let loss_mask = (0..rows * len).map(|i| i % len != 0).collect();
     Batch { tokens, loss_mask, rows, len }
-}
-
-/// Batches of [`rows`] that raise a flag while a given step is drawn, as a signal would.
-struct Source {
-    rows: usize,
-    len: usize,
-    stop: Arc<AtomicBool>,
-    stop_at: Option<u64>,
-}
-
-impl Batches for Source {
-    fn batch(&self, step: u64) -> anyhow::Result<Batch> {
-        if self.stop_at == Some(step) {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-        Ok(rows(step, self.rows, self.len))
-    }
 }
 
 /// A recipe of ten steps over all three stages.
@@ -125,8 +108,14 @@ pub fn run(
         max_time: None,
         stop: &stop,
     };
-    train(&run, &|stage, _| {
-        let (rows, len) = (stage.section.batch_rows, stage.section.seq_len);
-        Ok(Box::new(Source { rows, len, stop: Arc::clone(&stop), stop_at }))
+    train(&run, &|stage, first_step| {
+        let (n_rows, len) = (stage.section.batch_rows, stage.section.seq_len);
+        let stop = Arc::clone(&stop);
+        Ok(Box::new((first_step..).map(move |step| {
+            if stop_at == Some(step) {
+                stop.store(true, Ordering::Relaxed);
+            }
+            Ok(rows(step, n_rows, len))
+        })))
     })
 }
