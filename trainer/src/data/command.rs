@@ -1,6 +1,6 @@
 //! The `data` subcommand: collects a corpus, prints what was kept and why not, writes it in one move.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +11,7 @@ use super::collect::{self, Corpus, MANIFEST, Tally, Watch};
 use super::config::DataConfig;
 use super::filter::Reason;
 use super::{Language, Split};
+use crate::new_folder::NewFolder;
 
 /// Collect source code from this machine into a training corpus.
 #[derive(Clone, Debug, clap::Args)]
@@ -93,56 +94,4 @@ pub fn table(corpus: &Corpus) -> String {
         text.push_str(&format!("packages, {label:<20}{packages:>10}\n"));
     }
     text
-}
-
-/// A folder that is filled beside its final place and then moved there, so that nobody sees half of it.
-pub(crate) struct NewFolder {
-    temporary: tempfile::TempDir,
-    target: PathBuf,
-}
-
-impl NewFolder {
-    /// Refuses a target that holds something else than an older result (a folder with the file `mark`).
-    pub(crate) fn beside(target: &Path, mark: &str) -> anyhow::Result<Self> {
-        let occupied = match std::fs::read_dir(target) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(_) => target.exists(),
-        };
-        anyhow::ensure!(
-            !occupied || target.join(mark).is_file(),
-            "{} exists and holds no {mark} of an earlier run: choose another folder, or empty it",
-            target.display()
-        );
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        std::fs::create_dir_all(parent)
-            .with_context(|| format!("cannot create {}", parent.display()))?;
-        let temporary = tempfile::Builder::new()
-            .prefix(".diffcoder-")
-            .tempdir_in(parent)
-            .with_context(|| format!("cannot write into {}", parent.display()))?;
-        Ok(Self { temporary, target: target.to_owned() })
-    }
-
-    /// The folder to fill.
-    pub(crate) fn path(&self) -> &Path {
-        self.temporary.path()
-    }
-
-    /// Moves the folder to its place; an older result there is removed.
-    pub(crate) fn publish(self) -> anyhow::Result<()> {
-        let moving = || format!("cannot move the result to {}", self.target.display());
-        let temporary = self.temporary.keep();
-        if self.target.exists() {
-            let older = temporary.with_extension("older");
-            std::fs::rename(&self.target, &older).with_context(moving)?;
-            std::fs::rename(&temporary, &self.target).with_context(moving)?;
-            std::fs::remove_dir_all(&older)
-                .with_context(|| format!("cannot remove {}", older.display()))?;
-            return Ok(());
-        }
-        std::fs::rename(&temporary, &self.target).with_context(moving)
-    }
 }
