@@ -293,8 +293,7 @@ fn interleaved_lines(
         for i in [2 * pair, 2 * pair + 1] {
             // The walk goes on along these rows; they are too many for the CPU to foresee it.
             let ahead = (inner + i) * from.inner_stride + outer + 2 * PANEL;
-            // SAFETY: a prefetch reads nothing, wherever it points.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.data.as_ptr().wrapping_add(ahead).cast()) };
+            _mm_prefetch::<_MM_HINT_T0>(from.data.as_ptr().wrapping_add(ahead).cast());
         }
         *line = _mm512_permutexvar_epi16(zip, round(even, odd));
     }
