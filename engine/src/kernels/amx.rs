@@ -290,6 +290,11 @@ fn interleaved_lines(
         let at = |i: usize| &from.data[(inner + i) * from.inner_stride + outer..][..outers];
         let even = load(at(2 * pair));
         let odd = if 2 * pair + 1 < inners { load(at(2 * pair + 1)) } else { _mm512_setzero_ps() };
+        for i in [2 * pair, 2 * pair + 1] {
+            // The walk goes on along these rows; they are too many for the CPU to foresee it.
+            let ahead = (inner + i) * from.inner_stride + outer + 2 * PANEL;
+            _mm_prefetch::<_MM_HINT_T0>(from.data.as_ptr().wrapping_add(ahead).cast());
+        }
         *line = _mm512_permutexvar_epi16(zip, round(even, odd));
     }
     lines
