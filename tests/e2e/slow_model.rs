@@ -14,7 +14,7 @@ use crate::text::{position, replace};
 const REQUEST_CANCELLED: i64 = -32800;
 const N_CANCELLED: u32 = 4;
 
-/// About 50 million random weights. Nothing it predicts is certain, so each forward commits one token of the 64.
+/// Some 40 million random weights. Nothing it predicts is certain, so each forward commits one token of the 64.
 fn write_large_random_model(dir: &Path) {
     // Its tokenizer serves any vocabulary that is large enough.
     stable_replica::write(dir).unwrap();
@@ -30,7 +30,7 @@ fn write_large_random_model(dir: &Path) {
         "hidden_act": "silu",
         "hidden_size": 1024,
         "intermediate_size": 3072,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": 3,
         "num_attention_heads": 16,
         "num_key_value_heads": 4,
         "head_dim": 64,
