@@ -92,7 +92,7 @@ pub(crate) struct DecodeArgs {
     max_tokens: NonZeroUsize,
 
     /// Confidence from 0 to 1 at which a token is committed; the best of a step always is [default: 0.95]
-    #[arg(long, value_name = "P", value_parser = parse_probability, conflicts_with = "steps")]
+    #[arg(long, value_name = "P", value_parser = parse_probability, allow_negative_numbers = true, conflicts_with = "steps")]
     threshold: Option<f64>,
 
     /// Commit by a fixed plan: this many denoising steps for each block
@@ -100,11 +100,11 @@ pub(crate) struct DecodeArgs {
     steps: Option<NonZeroUsize>,
 
     /// 0 takes the most likely tokens, above it they are drawn
-    #[arg(long, value_name = "T", default_value = "0", value_parser = parse_temperature)]
+    #[arg(long, value_name = "T", default_value = "0", value_parser = parse_temperature, allow_negative_numbers = true)]
     temperature: f64,
 
     /// Draw only from the most likely tokens that together have this probability
-    #[arg(long, value_name = "P", default_value = "1", value_parser = parse_top_p)]
+    #[arg(long, value_name = "P", default_value = "1", value_parser = parse_top_p, allow_negative_numbers = true)]
     top_p: f64,
 
     /// Seed of the draws
@@ -266,7 +266,8 @@ mod tests {
         let args = infill(&["--at", "1:1"]).unwrap();
         assert_eq!(args.decode.sampling(), Sampling::default());
         assert_eq!(args.decode.limits(), InfillLimits::default());
-        let args = infill(&["--at", "1:1", "--steps", "2", "--seed", "9", "--top-p", "0.5"]).unwrap();
+        let args =
+            infill(&["--at", "1:1", "--steps", "2", "--seed", "9", "--top-p", "0.5"]).unwrap();
         let expected = Sampling {
             unmasking: Unmasking::Static { steps_per_block: 2 },
             top_p: 0.5,
@@ -287,7 +288,7 @@ mod tests {
             (&["--at", "1:1", "--threshold", "1.5"], "write a number from 0 to 1"),
             (&["--at", "1:1", "--threshold", "NaN"], "write a number from 0 to 1"),
             (&["--at", "1:1", "--top-p", "0"], "above 0 and at most 1"),
-            (&["--at", "1:1", "--temperature", "-1"], "temperature"),
+            (&["--at", "1:1", "--temperature", "-1"], "write a number from 0 up"),
             (&["--at", "1:1", "--temperature", "inf"], "write a number from 0 up"),
             (&["--at", "1:1", "--steps", "0"], "--steps"),
             (&["--at", "1:1", "--max-tokens", "0"], "--max-tokens"),

@@ -67,7 +67,8 @@ fn fill(
     console.progress.clear();
     let infill = asked?;
     interrupt::check(cancel)?;
-    let mut fill = infill.holes.into_iter().next().context("the model gave no fill: try another --model")?;
+    let mut fill =
+        infill.holes.into_iter().next().context("the model gave no fill: try another --model")?;
     fill.text = hole.in_file_style(&fill.text);
     let name = args.file.display().to_string();
     let source = hole.source();
@@ -109,7 +110,8 @@ fn ask(
     };
     let mut pen = TracePen::new(stream, paint)?;
     let mut drawn = FirstError(Ok(()));
-    let infill = infiller.infill(request, cancel, &mut |frame| drawn.attempt(|| pen.draw(frame)))?;
+    let infill =
+        infiller.infill(request, cancel, &mut |frame| drawn.attempt(|| pen.draw(frame)))?;
     // A trace that nobody reads any more is no reason to drop the fill; the diff will meet the same closed pipe.
     if let Err(error) = drawn.0 {
         tracing::debug!(%error, "the trace could not be drawn");
@@ -163,7 +165,8 @@ mod tests {
             progress: Progress::new(&mut err, Screen::Log),
         };
         let result = fill(&args, &hole, &mut model, (cancel, &mut console));
-        let shown = |bytes| String::from_utf8(bytes).unwrap().replace(path.to_str().unwrap(), "FILE");
+        let shown =
+            |bytes| String::from_utf8(bytes).unwrap().replace(path.to_str().unwrap(), "FILE");
         let file = fs::read_to_string(&path).unwrap();
         Ran { result, out: shown(out), err: shown(err), file, request: model.requests.pop() }
     }

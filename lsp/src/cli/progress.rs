@@ -115,7 +115,8 @@ mod tests {
     fn a_log_holds_what_lasts_only() {
         assert_eq!(shown(Screen::Log), "done\n");
         let erase = "\r\u{1b}[K";
-        let expected = format!("{erase}loading{erase}filling: 1 tokens after 2 forwards{erase}done\n");
+        let expected =
+            format!("{erase}loading{erase}filling: 1 tokens after 2 forwards{erase}done\n");
         assert_eq!(shown(Screen::Terminal), expected);
     }
 
@@ -123,7 +124,8 @@ mod tests {
     fn the_summary_names_all_costs() {
         let fill = HoleFill { text: "x".into(), confidence: 0.456, finish: Finish::EndOfText };
         let wall = Duration::from_millis(1234);
-        let stats = InfillStats { prompt_tokens: 20, cached_tokens: 4, forwards: 4, tokens: 6, wall };
+        let stats =
+            InfillStats { prompt_tokens: 20, cached_tokens: 4, forwards: 4, tokens: 6, wall };
         insta::assert_snapshot!(
             summary("nano", &fill, &stats),
             @"nano: 6 tokens in 4 forwards (1.5 per forward), 20 prompt tokens (4 cached), 1.2 s, confidence 0.46"

@@ -52,7 +52,8 @@ pub(crate) fn render(change: &Change<'_>, paint: Paint, out: &mut dyn Write) -> 
 
 /// The content of a line, and its line end.
 fn split_line_end(line: &str) -> (&str, &str) {
-    let content = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
+    let content =
+        line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
     line.split_at(content.len())
 }
 

@@ -38,7 +38,11 @@ impl<'a> TracePen<'a> {
             }
             write!(out, "   ")?;
         }
-        writeln!(out, "{} masked  ⏎ line end  ⇥ tab  · space  {NO_TEXT} no text", paint.style(dim, MASK))?;
+        writeln!(
+            out,
+            "{} masked  ⏎ line end  ⇥ tab  · space  {NO_TEXT} no text",
+            paint.style(dim, MASK)
+        )?;
         Ok(Self { out, paint, steps: 0 })
     }
 
@@ -106,8 +110,18 @@ mod tests {
         let shown = trace(
             vec![
                 vec![masked(), committed(" total", 0.9), masked(), masked()],
-                vec![committed("let", 0.4), committed(" total", 0.9), masked(), committed("\n    ", 1.0)],
-                vec![committed("\t", 0.4), committed("é\u{1b}[31m", 0.9), committed("", 0.2), committed("    ", 1.0)],
+                vec![
+                    committed("let", 0.4),
+                    committed(" total", 0.9),
+                    masked(),
+                    committed("\n    ", 1.0),
+                ],
+                vec![
+                    committed("\t", 0.4),
+                    committed("é\u{1b}[31m", 0.9),
+                    committed("", 0.2),
+                    committed("    ", 1.0),
+                ],
             ],
             Paint::Plain,
         );
@@ -121,10 +135,12 @@ mod tests {
 
     #[test]
     fn colours_follow_the_confidence() {
-        let cells = [1.0, 0.95, 0.9, 0.5, 0.1, f32::NAN].map(|confidence| committed("x", confidence));
+        let cells =
+            [1.0, 0.95, 0.9, 0.5, 0.1, f32::NAN].map(|confidence| committed("x", confidence));
         let shown = trace(vec![cells.into()], Paint::Coloured);
         let canvas = shown.lines().nth(1).unwrap();
-        let colors: Vec<&str> = canvas.split('x').map(|before| before.rsplit('\u{1b}').next().unwrap()).collect();
+        let colors: Vec<&str> =
+            canvas.split('x').map(|before| before.rsplit('\u{1b}').next().unwrap()).collect();
         assert_eq!(colors[..5], ["[32m", "[32m", "[36m", "[33m", "[31m"]);
         assert!(shown.starts_with("confidence: \u{1b}[32m0.95 and up\u{1b}[0m"), "{shown}");
     }

@@ -35,7 +35,9 @@ impl Source {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                bail!("there is no file {name}: check the path, it is relative to the current folder");
+                bail!(
+                    "there is no file {name}: check the path, it is relative to the current folder"
+                );
             }
             Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
         };
@@ -47,14 +49,19 @@ impl Source {
         }
         if metadata.len() > MAX_BYTES {
             let mib = metadata.len().div_ceil(1 << 20);
-            bail!("{name} is too large ({mib} MiB, the limit is 16): copy the part around the hole to a file of its own");
+            bail!(
+                "{name} is too large ({mib} MiB, the limit is 16): copy the part around the hole to a file of its own"
+            );
         }
         let bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
         let contents = String::from_utf8(bytes).map_err(|error| {
             let offset = error.utf8_error().valid_up_to();
-            anyhow::anyhow!("{name} is not UTF-8 at byte {offset}: convert it, such as with `iconv -t UTF-8`")
+            anyhow::anyhow!(
+                "{name} is not UTF-8 at byte {offset}: convert it, such as with `iconv -t UTF-8`"
+            )
         })?;
-        let text_start = if contents.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        let text_start =
+            if contents.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         Ok(Self { path: path.to_owned(), contents, text_start })
     }
 
@@ -104,7 +111,8 @@ impl Hole<'_> {
     /// The file around the hole as the model sees it: all lines end with `\n`.
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let text = self.source.text();
-        let piece = |span: Range<usize>| -> Arc<str> { line_endings::normalise(&text[span]).into() };
+        let piece =
+            |span: Range<usize>| -> Arc<str> { line_endings::normalise(&text[span]).into() };
         vec![
             Segment::Text(piece(0..self.span.start)),
             Segment::Hole { draft: piece(self.span()) },
@@ -180,19 +188,27 @@ mod tests {
         let (folder, path) = write_file("fine");
         let message = |path: &Path| Source::read(path).unwrap_err().to_string();
         let missing = folder.path().join("gone.rs");
-        assert!(message(&missing).contains("there is no file") && message(&missing).contains("gone.rs"));
+        assert!(
+            message(&missing).contains("there is no file") && message(&missing).contains("gone.rs")
+        );
         assert!(message(folder.path()).ends_with("is a directory: name a file in it"));
         fs::write(&path, b"caf\xe9").unwrap();
         assert!(message(&path).contains("is not UTF-8 at byte 3"), "{}", message(&path));
         fs::File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
-        assert!(message(&path).contains("too large (17 MiB, the limit is 16)"), "{}", message(&path));
+        assert!(
+            message(&path).contains("too large (17 MiB, the limit is 16)"),
+            "{}",
+            message(&path)
+        );
     }
 
     #[test]
     fn places_past_the_end_are_refused() {
         let (_folder, path) = write_file("one\ntwo\n");
         let source = Source::read(&path).unwrap();
-        for (at, expected) in [("9:1-9:1", "line 9 is past the end"), ("1:2-1:5", "column 5 is past the end")] {
+        for (at, expected) in
+            [("9:1-9:1", "line 9 is past the end"), ("1:2-1:5", "column 5 is past the end")]
+        {
             let message = source.hole(place(at)).unwrap_err().to_string();
             assert!(message.contains(expected) && message.contains("source.rs"), "{message}");
         }
