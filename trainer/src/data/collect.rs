@@ -1,0 +1,319 @@
+//! Builds a corpus: every file of every source is kept, or dropped for a named reason.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use rayon::prelude::*;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::config::DataConfig;
+use super::dedup::{Fingerprint, Index};
+use super::filter::{self, Reason};
+use super::source::{self, Package};
+use super::split::{self, PackageBytes};
+use super::{Document, Language, Split, licence, scrub};
+
+/// Files and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Number of files.
+    pub files: usize,
+    /// Bytes: as read for dropped files, as kept for kept ones.
+    pub bytes: usize,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: usize) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// A package that the corpus has files of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PackageRecord {
+    /// Name without version.
+    pub name: String,
+    /// Version; empty where there is none.
+    pub version: String,
+    /// SPDX expression.
+    pub licence: String,
+    /// Where its files went.
+    pub split: Split,
+    /// What was kept of it.
+    #[serde(flatten)]
+    pub kept: Tally,
+}
+
+/// A corpus and the account of how it came about.
+#[derive(Debug, Default)]
+pub struct Corpus {
+    /// Kept files by split, sorted by package and path.
+    pub documents: BTreeMap<Split, Vec<Document>>,
+    /// Packages with kept files, sorted.
+    pub packages: Vec<PackageRecord>,
+    /// What was dropped, by reason and language.
+    pub dropped: BTreeMap<Reason, BTreeMap<Language, Tally>>,
+    /// Every dropped file with its reason, in the order in which files were looked at.
+    pub dropped_paths: Vec<(Reason, String)>,
+    /// What was found, by language.
+    pub found: BTreeMap<Language, Tally>,
+}
+
+/// Where the work reports to, and asks whether to go on.
+pub struct Watch<'a> {
+    /// Called with the number of files to be read.
+    pub on_start: &'a dyn Fn(u64),
+    /// Called after each file.
+    pub on_file: &'a (dyn Fn() + Sync),
+    /// Set to stop.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// One file to be looked at.
+struct Candidate<'a> {
+    package: &'a Package,
+    permissive: bool,
+    shown: &'a str,
+    path: &'a Path,
+    language: Language,
+}
+
+/// A file that passed all checks that need no other file.
+struct Clean {
+    text: String,
+    fingerprint: Fingerprint,
+}
+
+/// Runs the whole pipeline in memory.
+pub fn collect(config: &DataConfig, watch: &Watch<'_>) -> anyhow::Result<Corpus> {
+    let mut packages = Vec::new();
+    for source in &config.sources {
+        packages.extend(source::packages(source)?);
+    }
+    // Of two copies the first is kept: text that must not be trained on comes before all else.
+    packages.sort_by_key(|package| package.split != Some(Split::Validation));
+    let candidates = candidates(&packages);
+    (watch.on_start)(candidates.len() as u64);
+    let read: Vec<(usize, Result<Clean, Reason>)> = candidates
+        .par_iter()
+        .map(|candidate| {
+            if watch.interrupted.load(Ordering::Relaxed) {
+                return (0, Err(Reason::Unreadable));
+            }
+            let result = read(candidate, config);
+            (watch.on_file)();
+            result
+        })
+        .collect();
+    anyhow::ensure!(
+        !watch.interrupted.load(Ordering::Relaxed),
+        "interrupted: nothing was written; start again to collect the corpus"
+    );
+    let corpus = assemble(&candidates, read, config);
+    let kept = corpus.packages.iter().map(|package| package.kept.files).sum::<usize>();
+    anyhow::ensure!(
+        kept > 0,
+        "the data sources hold no usable source file: check their paths and licences"
+    );
+    Ok(corpus)
+}
+
+fn candidates(packages: &[Package]) -> Vec<Candidate<'_>> {
+    let mut candidates = Vec::new();
+    for package in packages {
+        let permissive = licence::is_permissive(&package.licence);
+        let mut files: Vec<&(String, std::path::PathBuf)> = package.files.iter().collect();
+        // A fixed random order, so that a package's limit takes files from all over it.
+        files.sort_by_cached_key(|(shown, _)| Sha256::digest(shown.as_bytes()));
+        for (shown, path) in files {
+            if let Some(language) = Language::of_path(path) {
+                candidates.push(Candidate { package, permissive, shown, path, language });
+            }
+        }
+    }
+    candidates
+}
+
+/// Size on disk, and the cleaned text or the reason against it.
+fn read(candidate: &Candidate<'_>, config: &DataConfig) -> (usize, Result<Clean, Reason>) {
+    let size = std::fs::metadata(candidate.path).map_or(0, |meta| meta.len() as usize);
+    if !candidate.permissive {
+        return (size, Err(Reason::Licence));
+    }
+    let within = candidate.shown.split_once('/').map_or(candidate.shown, |(_, within)| within);
+    if let Some(reason) = filter::check_path(within) {
+        return (size, Err(reason));
+    }
+    if size > config.max_file_bytes {
+        return (size, Err(Reason::Huge));
+    }
+    let Ok(bytes) = std::fs::read(candidate.path) else {
+        return (size, Err(Reason::Unreadable));
+    };
+    let clean = filter::decode(&bytes, config).and_then(|raw| {
+        if let Some(reason) = filter::check_generated(raw) {
+            return Err(reason);
+        }
+        let text = scrub::scrub(raw);
+        match filter::check_text(&text, candidate.language, config) {
+            Some(reason) => Err(reason),
+            None => Ok(Clean { fingerprint: Fingerprint::of(&text), text }),
+        }
+    });
+    (size, clean)
+}
+
+/// Drops copies and what is past a package's limit, then splits.
+fn assemble(
+    candidates: &[Candidate<'_>],
+    read: Vec<(usize, Result<Clean, Reason>)>,
+    config: &DataConfig,
+) -> Corpus {
+    let mut index = Index::new(config.duplicate_similarity);
+    let mut corpus = Corpus::default();
+    let mut package_bytes: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for (candidate, (size, clean)) in candidates.iter().zip(read) {
+        corpus.found.entry(candidate.language).or_default().add(size);
+        let bytes = package_bytes.entry(&candidate.package.name).or_default();
+        let verdict = clean.and_then(|clean| {
+            if *bytes + clean.text.len() > config.max_package_bytes {
+                return Err(Reason::PackageLimit);
+            }
+            index.insert(clean.fingerprint).map(|()| clean.text)
+        });
+        match verdict {
+            Ok(text) => {
+                *bytes += text.len();
+                kept.push((candidate, text));
+            }
+            Err(reason) => {
+                let by_language = corpus.dropped.entry(reason).or_default();
+                by_language.entry(candidate.language).or_default().add(size);
+                corpus.dropped_paths.push((reason, candidate.shown.to_owned()));
+            }
+        }
+    }
+    corpus.add_kept(kept, config);
+    corpus
+}
+
+/// What `manifest.json` says about a corpus; the model's NOTICE is made from it.
+#[derive(Debug, Serialize)]
+struct Manifest<'a> {
+    format: &'static str,
+    version: u32,
+    config: &'a DataConfig,
+    found: &'a BTreeMap<Language, Tally>,
+    dropped: &'a BTreeMap<Reason, BTreeMap<Language, Tally>>,
+    kept: BTreeMap<Split, BTreeMap<Language, Tally>>,
+    sha256: BTreeMap<&'static str, String>,
+    packages: &'a [PackageRecord],
+}
+
+/// Name of the file that makes a folder a corpus.
+pub const MANIFEST: &str = "manifest.json";
+/// Name of the table of dropped files.
+const DROPPED: &str = "dropped.tsv";
+
+impl Corpus {
+    /// Splits the kept files by package and lists the packages.
+    fn add_kept(&mut self, kept: Vec<(&Candidate<'_>, String)>, config: &DataConfig) {
+        let mut free = PackageBytes::new();
+        for (candidate, text) in &kept {
+            if candidate.package.split.is_none() {
+                let bytes = free.entry(candidate.package.name.clone()).or_default();
+                *bytes.entry(candidate.language).or_default() += text.len();
+            }
+        }
+        let validation = split::validation_packages(&free, config);
+        let mut documents: BTreeMap<Split, Vec<Document>> =
+            Split::ALL.into_iter().map(|split| (split, Vec::new())).collect();
+        let mut packages: BTreeMap<(&str, &str), PackageRecord> = BTreeMap::new();
+        for (candidate, text) in kept {
+            let package = candidate.package;
+            let split = package.split.unwrap_or(if validation.contains(&package.name) {
+                Split::Validation
+            } else {
+                Split::Train
+            });
+            let record = packages.entry((&package.name, &package.version)).or_insert_with(|| {
+                PackageRecord {
+                    name: package.name.clone(),
+                    version: package.version.clone(),
+                    licence: package.licence.clone(),
+                    split,
+                    kept: Tally::default(),
+                }
+            });
+            record.kept.add(text.len());
+            documents.entry(split).or_default().push(Document {
+                path: candidate.shown.to_owned(),
+                package: package.name.clone(),
+                language: candidate.language,
+                text,
+            });
+        }
+        for documents in documents.values_mut() {
+            documents.sort_by(|a, b| (&a.package, &a.path).cmp(&(&b.package, &b.path)));
+        }
+        self.documents = documents;
+        self.packages = packages.into_values().collect();
+    }
+
+    /// Kept files by split and language.
+    pub fn kept(&self) -> BTreeMap<Split, BTreeMap<Language, Tally>> {
+        let mut kept: BTreeMap<Split, BTreeMap<Language, Tally>> = BTreeMap::new();
+        for (split, documents) in &self.documents {
+            for document in documents {
+                let tally = kept.entry(*split).or_default().entry(document.language).or_default();
+                tally.add(document.text.len());
+            }
+        }
+        kept
+    }
+
+    /// Writes one file for each split, the table of dropped files and the manifest into an existing folder.
+    pub fn write(&self, folder: &Path, config: &DataConfig) -> anyhow::Result<()> {
+        let mut sha256 = BTreeMap::new();
+        for (split, documents) in &self.documents {
+            let mut lines = Vec::new();
+            for document in documents {
+                serde_json::to_writer(&mut lines, document)?;
+                lines.push(b'\n');
+            }
+            let hash: String =
+                Sha256::digest(&lines).iter().map(|byte| format!("{byte:02x}")).collect();
+            sha256.insert(split.file_name(), hash);
+            let path = folder.join(split.file_name());
+            std::fs::write(&path, lines)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let mut dropped: String = self
+            .dropped_paths
+            .iter()
+            .map(|(reason, path)| format!("{}\t{path}\n", reason.label()))
+            .collect();
+        dropped.insert_str(0, "reason\tpath\n");
+        let path = folder.join(DROPPED);
+        std::fs::write(&path, dropped)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let manifest = Manifest {
+            format: "diffcoder-corpus",
+            version: 1,
+            config,
+            found: &self.found,
+            dropped: &self.dropped,
+            kept: self.kept(),
+            sha256,
+            packages: &self.packages,
+        };
+        let path = folder.join(MANIFEST);
+        std::fs::write(&path, serde_json::to_vec_pretty(&manifest)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}

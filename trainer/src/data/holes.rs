@@ -1,0 +1,143 @@
+//! The fixed holes of held-out documents that infilling is measured on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::{Rng, RngExt};
+
+use super::middle::{line_start, line_stop};
+use super::{Document, Language};
+use crate::rng::keyed;
+
+/// A hole from a cursor to the end of its line, with everything around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldOutHole {
+    /// Language of the document.
+    pub language: Language,
+    /// Path of the document.
+    pub path: String,
+    /// The document up to the cursor.
+    pub prefix: String,
+    /// What stands right of the hole in its line: nothing.
+    pub rest: String,
+    /// The document from the next line on.
+    pub suffix: String,
+    /// What stood in the hole.
+    pub middle: String,
+}
+
+const SHORTEST_MIDDLE_CHARS: usize = 3;
+const LONGEST_MIDDLE_CHARS: usize = 100;
+/// Places that are looked at for each hole wanted, before a language is given up.
+const TRIES_PER_HOLE: usize = 200;
+
+/// About `count` holes, as many of each language, the packages of a language taking turns.
+///
+/// The choice is a function of the documents and `seed`. There are fewer where the documents have no more places.
+pub fn held_out_holes(documents: &[Document], count: usize, seed: u64) -> Vec<HeldOutHole> {
+    let mut by_language: BTreeMap<Language, BTreeMap<&str, Vec<&Document>>> = BTreeMap::new();
+    for document in documents {
+        let packages = by_language.entry(document.language).or_default();
+        packages.entry(&document.package).or_default().push(document);
+    }
+    let languages = by_language.len().max(1);
+    let mut holes = Vec::with_capacity(count);
+    for (index, packages) in by_language.into_values().enumerate() {
+        let wanted = count.div_ceil(languages);
+        let mut rng = keyed([seed, 0, 0, index as u64]);
+        let packages: Vec<Vec<&Document>> = packages.into_values().collect();
+        let mut seen = BTreeSet::new();
+        for turn in 0..wanted * TRIES_PER_HOLE {
+            if seen.len() == wanted {
+                break;
+            }
+            let package = &packages[turn % packages.len()];
+            let document = package[rng.random_range(0..package.len())];
+            let Some(cursor) = cursor(&document.text, &mut rng) else { continue };
+            // One hole for each line.
+            if seen.insert((&document.path, line_start(&document.text, cursor))) {
+                holes.push(hole(document, cursor));
+            }
+        }
+    }
+    holes
+}
+
+fn hole(document: &Document, cursor: usize) -> HeldOutHole {
+    let text = &document.text;
+    let stop = line_stop(text, cursor);
+    HeldOutHole {
+        language: document.language,
+        path: document.path.clone(),
+        prefix: text[..cursor].to_owned(),
+        rest: String::new(),
+        suffix: text.get(stop + 1..).unwrap_or("").to_owned(),
+        middle: text[cursor..stop].to_owned(),
+    }
+}
+
+/// A random place with something to say right of it: code, with a letter, not a comment, no blanks at the line's end.
+fn cursor(text: &str, rng: &mut impl Rng) -> Option<usize> {
+    if text.is_empty() {
+        return None;
+    }
+    let cursor = text.floor_char_boundary(rng.random_range(0..text.len()));
+    let (start, stop) = (line_start(text, cursor), line_stop(text, cursor));
+    let (line, middle) = (&text[start..stop], &text[cursor..stop]);
+    let code = line.trim_start();
+    let is_comment = ["//", "#", "*", "/*", "\"\"\""].iter().any(|mark| code.starts_with(mark));
+    let after_indentation = cursor >= stop - code.len();
+    let length = middle.chars().count();
+    let says_something = middle.chars().any(char::is_alphabetic)
+        && (SHORTEST_MIDDLE_CHARS..=LONGEST_MIDDLE_CHARS).contains(&length);
+    let blank_end = line.ends_with([' ', '\t']);
+    (!is_comment && after_indentation && says_something && !blank_end).then_some(cursor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents() -> Vec<Document> {
+        let python =
+            "def area(width, height):\n    # the product\n    return width * height\n".repeat(40);
+        let document = |path: &str, language, text: &str| Document {
+            path: path.into(),
+            package: path.split('/').next().unwrap_or_default().into(),
+            language,
+            text: text.into(),
+        };
+        vec![
+            document("a/lib.rs", Language::Rust, include_str!("holes.rs")),
+            document("b/lib.rs", Language::Rust, include_str!("split.rs")),
+            document("c/area.py", Language::Python, &python),
+        ]
+    }
+
+    #[test]
+    fn holes_are_fixed_balanced_and_put_the_document_together() {
+        let documents = documents();
+        let holes = held_out_holes(&documents, 80, 1);
+        assert_eq!(holes, held_out_holes(&documents, 80, 1));
+        assert_ne!(holes, held_out_holes(&documents, 80, 2));
+        assert_eq!(holes.len(), 80);
+        let rust = holes.iter().filter(|hole| hole.language == Language::Rust).count();
+        assert_eq!(rust, 40);
+        for hole in &holes {
+            let document = documents.iter().find(|document| document.path == hole.path).unwrap();
+            let HeldOutHole { prefix, middle, rest, suffix, .. } = hole;
+            assert_eq!(format!("{prefix}{middle}{rest}\n{suffix}"), document.text);
+            assert!(!middle.contains('\n') && !middle.is_empty());
+        }
+    }
+
+    #[test]
+    fn too_small_a_document_gives_fewer_holes() {
+        let document = Document {
+            path: "a/b.py".into(),
+            package: "a".into(),
+            language: Language::Python,
+            text: "value = compute(1)\n".into(),
+        };
+        assert_eq!(held_out_holes(&[document], 10, 0).len(), 1);
+    }
+}

@@ -1,0 +1,366 @@
+//! Turns a document into one training sequence: an infilling sample in the served layout, or plain text.
+
+use std::ops::Range;
+
+use diffcoder_engine::prompt::format::{FimParts, PromptFormat};
+use diffcoder_engine::tokenizer::Tokenizer;
+use rand::{Rng, RngExt};
+
+use super::Document;
+use super::middle::{self, Middle, MiddleKind, line_start, line_stop};
+
+/// How samples are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SampleOptions {
+    /// Share of samples in infilling order.
+    pub infill_rate: f64,
+    /// Length N of a diffusion block: samples end on a block edge.
+    pub block_length: usize,
+}
+
+/// One training sequence; its length is a multiple of the block length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// How its middle was chosen; `None` for plain text.
+    pub middle: Option<MiddleKind>,
+}
+
+/// Draws samples with one tokenizer.
+#[derive(Clone)]
+pub struct Sampler {
+    tokenizer: Tokenizer,
+    options: SampleOptions,
+    markers: Vec<u32>,
+}
+
+const FORMAT: PromptFormat = PromptFormat::Holes;
+/// P gets between these shares of the room that the fill leaves, where the document is longer than the room.
+const PREFIX_SHARES: Range<f64> = 0.4..0.9;
+/// How often a cut context begins or ends at a line's edge instead of anywhere.
+const LINE_CUT_RATE: f64 = 0.8;
+/// Bytes of text that are encoded for each token wanted, at first.
+const BYTES_PER_TOKEN: usize = 4;
+/// How often a window is made smaller before its tokens are cut.
+const WINDOW_TRIES: usize = 6;
+
+impl Sampler {
+    /// Fails if the tokenizer lacks the markers of the layout.
+    pub fn new(tokenizer: Tokenizer, options: SampleOptions) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            options.block_length > 0 && (0.0..=1.0).contains(&options.infill_rate),
+            "samples need a block length of at least 1 and an infill rate between 0 and 1, not {} and {}",
+            options.block_length,
+            options.infill_rate
+        );
+        let special = tokenizer.special();
+        let (Some(bos), Some(fim), Some(rest)) = (special.bos, special.fim, special.fim_rest)
+        else {
+            anyhow::bail!(
+                "the tokenizer lacks the begin or fill-in-the-middle tokens of our layout: train one with `diffcoder-train tokenizer`"
+            );
+        };
+        let markers = vec![bos, fim.prefix, fim.suffix, fim.middle, rest];
+        Ok(Self { tokenizer, options, markers })
+    }
+
+    /// The tokenizer that samples are made with.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The options that samples are drawn with.
+    pub fn options(&self) -> SampleOptions {
+        self.options
+    }
+
+    /// Whether a token may be masked and counts in the loss: all but begin and markers, for serving gives those.
+    pub fn in_loss(&self, token: u32) -> bool {
+        !self.markers.contains(&token)
+    }
+
+    /// Draws a sample of at most `budget` tokens (a multiple of the block length) about the part `focus` (bytes, from
+    /// a line start) of a document.
+    pub fn sample(
+        &self,
+        document: &Document,
+        focus: Range<usize>,
+        budget: usize,
+        rng: &mut impl Rng,
+    ) -> anyhow::Result<Sample> {
+        if rng.random_bool(self.options.infill_rate)
+            && let Some(middle) =
+                middle::choose(&document.text, document.language, focus.clone(), rng)
+            && let Some(tokens) = self.infill(&document.text, &middle, budget, rng)?
+        {
+            return Ok(Sample { tokens, middle: Some(middle.kind) });
+        }
+        Ok(Sample { tokens: self.plain(&document.text[focus.start..], budget)?, middle: None })
+    }
+
+    /// Begin token and text from its start; end tokens up to the block edge if all of it fits, else cut at `budget`.
+    pub fn plain(&self, text: &str, budget: usize) -> anyhow::Result<Vec<u32>> {
+        let special = self.tokenizer.special();
+        let mut bytes = budget * BYTES_PER_TOKEN * 2;
+        loop {
+            let piece = &text[..text.floor_char_boundary(bytes)];
+            let mut tokens: Vec<u32> = special.bos.into_iter().collect();
+            tokens.extend(self.tokenizer.encode(piece)?);
+            if tokens.len() >= budget {
+                tokens.truncate(budget);
+                return Ok(tokens);
+            }
+            if piece.len() == text.len() {
+                FORMAT.close(&mut tokens, special, self.options.block_length);
+                return Ok(tokens);
+            }
+            bytes *= 2;
+        }
+    }
+
+    /// The served prompt, the fill and its end tokens; `None` if the fill is too long for `budget`.
+    fn infill(
+        &self,
+        text: &str,
+        middle: &Middle,
+        budget: usize,
+        rng: &mut impl Rng,
+    ) -> anyhow::Result<Option<Vec<u32>>> {
+        let mut span = middle.span.clone();
+        let mut fill = self.tokenizer.encode(&text[span.clone()])?;
+        if fill.len() > budget / 2 {
+            span.end = line_stop(text, span.start).min(span.end);
+            fill = self.tokenizer.encode(&text[span.clone()])?;
+        }
+        let line_stop = line_stop(text, span.end);
+        let rest = self.tokenizer.encode(&text[span.end..line_stop])?;
+        let fixed =
+            fill.len() + rest.len() + PromptFormat::MARKER_TOKENS + self.options.block_length;
+        let Some(room) = budget.checked_sub(fixed) else { return Ok(None) };
+        let (before, after) = (&text[..span.start], text.get(line_stop + 1..).unwrap_or(""));
+        let (prefix, suffix) = self.contexts(before, after, room, rng)?;
+        let parts = FimParts { suffix: &suffix, prefix: &prefix, rest: &rest };
+        let mut tokens = FORMAT.assemble(self.tokenizer.special(), parts)?;
+        tokens.extend(fill);
+        FORMAT.close(&mut tokens, self.tokenizer.special(), self.options.block_length);
+        Ok(Some(tokens))
+    }
+
+    /// P and S of at most `room` tokens together; what one side does not need the other may have.
+    fn contexts(
+        &self,
+        before: &str,
+        after: &str,
+        room: usize,
+        rng: &mut impl Rng,
+    ) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
+        let share = (room as f64 * rng.random_range(PREFIX_SHARES)) as usize;
+        let at_line = rng.random_bool(LINE_CUT_RATE);
+        let (prefix, whole) = self.window(before, share, Side::End, at_line.into())?;
+        if whole {
+            let left = room - prefix.len();
+            let (suffix, _) = self.window(after, left, Side::Start, at_line.into())?;
+            return Ok((prefix, suffix));
+        }
+        let (suffix, whole) = self.window(after, room - share, Side::Start, at_line.into())?;
+        if !whole {
+            return Ok((prefix, suffix));
+        }
+        let (prefix, _) = self.window(before, room - suffix.len(), Side::End, at_line.into())?;
+        Ok((prefix, suffix))
+    }
+
+    /// At most `most` tokens from one side of `text`, and whether that is all of it.
+    fn window(
+        &self,
+        text: &str,
+        most: usize,
+        side: Side,
+        cut: Cut,
+    ) -> anyhow::Result<(Vec<u32>, bool)> {
+        let mut bytes = most * BYTES_PER_TOKEN;
+        for _ in 0..WINDOW_TRIES {
+            let piece = side.take(text, bytes, cut);
+            let tokens = self.tokenizer.encode(piece)?;
+            if tokens.len() <= most {
+                return Ok((tokens, piece.len() == text.len()));
+            }
+            // A little less than the measured ratio asks for, so that the next try fits.
+            bytes = piece.len().min(bytes) * most * 31 / (tokens.len() * 32);
+        }
+        Ok((Vec::new(), false))
+    }
+}
+
+/// The side of a text that is kept.
+#[derive(Clone, Copy)]
+enum Side {
+    Start,
+    End,
+}
+
+/// Where a text may be cut.
+#[derive(Clone, Copy)]
+enum Cut {
+    Line,
+    Anywhere,
+}
+
+impl From<bool> for Cut {
+    fn from(at_line: bool) -> Self {
+        if at_line { Self::Line } else { Self::Anywhere }
+    }
+}
+
+impl Side {
+    /// At most `bytes` bytes from this side of `text`.
+    fn take(self, text: &str, bytes: usize, cut: Cut) -> &str {
+        if bytes >= text.len() {
+            return text;
+        }
+        match (self, cut) {
+            (Self::Start, Cut::Anywhere) => &text[..text.floor_char_boundary(bytes)],
+            (Self::Start, Cut::Line) => {
+                let stop = text.floor_char_boundary(bytes);
+                let line = line_start(text, stop);
+                &text[..if line == 0 { stop } else { line }]
+            }
+            (Self::End, Cut::Anywhere) => &text[text.ceil_char_boundary(text.len() - bytes)..],
+            (Self::End, Cut::Line) => {
+                let start = text.ceil_char_boundary(text.len() - bytes);
+                let newline = line_stop(text, start);
+                &text[if newline == text.len() { start } else { newline + 1 }..]
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use diffcoder_engine::tokenizer::Tokenizer;
+
+    use super::*;
+    use crate::data::Language;
+    use crate::rng::keyed;
+    use crate::tokenizer_training;
+
+    /// A tokenizer trained on this crate's own sources.
+    pub(crate) fn tokenizer() -> Tokenizer {
+        let texts =
+            [include_str!("sample.rs"), include_str!("middle.rs"), include_str!("filter.rs")];
+        let files = tokenizer_training::train(&texts, 512).unwrap();
+        Tokenizer::from_json(&files.tokenizer, Some(&files.special_map), Some(&files.config))
+            .unwrap()
+    }
+
+    pub(crate) fn document(text: &str) -> Document {
+        Document {
+            path: "demo-1.0.0/src/lib.rs".into(),
+            package: "demo".into(),
+            language: Language::Rust,
+            text: text.into(),
+        }
+    }
+
+    pub(crate) const OPTIONS: SampleOptions = SampleOptions { infill_rate: 0.65, block_length: 4 };
+
+    /// The texts S, P, R, F and the number of end tokens, read back from a sample.
+    fn read_back(tokenizer: &Tokenizer, tokens: &[u32]) -> ([String; 4], usize) {
+        let special = tokenizer.special();
+        let fim = special.fim.unwrap();
+        let place = |id: u32| tokens.iter().position(|token| *token == id);
+        assert_eq!(place(special.bos.unwrap()), Some(0));
+        assert_eq!(place(fim.suffix), Some(1));
+        let (prefix, middle) = (place(fim.prefix).unwrap(), place(fim.middle).unwrap());
+        let rest = place(special.fim_rest.unwrap()).unwrap_or(middle);
+        let end = place(special.eos).unwrap();
+        assert!(tokens[end..].iter().all(|token| *token == special.eos));
+        let text = |range: Range<usize>| tokenizer.decode(&tokens[range]).unwrap();
+        let rest_text = text((rest + 1).min(middle)..middle);
+        let parts = [text(2..prefix), text(prefix + 1..rest), rest_text, text(middle + 1..end)];
+        (parts, tokens.len() - end)
+    }
+
+    #[test]
+    fn an_infilling_sample_puts_the_document_together_again() {
+        let sampler =
+            Sampler::new(tokenizer(), SampleOptions { infill_rate: 1.0, ..OPTIONS }).unwrap();
+        let text = "fn add(left: u32, right: u32) -> u32 {\n    left.min(right)\n}\n\nfn é() {}\n";
+        let document = document(text);
+        let mut with_rest = 0;
+        for seed in 0..300 {
+            let mut rng = keyed([seed, 1, 2, 3]);
+            let sample = sampler.sample(&document, 0..text.len(), 256, &mut rng).unwrap();
+            assert!(sample.middle.is_some());
+            assert!(sample.tokens.len() <= 256 && sample.tokens.len().is_multiple_of(4));
+            let ([suffix, prefix, rest, fill], ends) =
+                read_back(sampler.tokenizer(), &sample.tokens);
+            assert!((1..=4).contains(&ends));
+            assert!(!rest.contains('\n'));
+            with_rest += usize::from(!rest.is_empty());
+            let seam = if suffix.is_empty() && !text.ends_with(&format!("{fill}{rest}\n")) {
+                ""
+            } else {
+                "\n"
+            };
+            assert_eq!(format!("{prefix}{fill}{rest}{seam}{suffix}"), text);
+            // The same parts give the prompt that serving makes.
+            let encode = |text: &str| sampler.tokenizer().encode(text).unwrap();
+            let (suffix, prefix, rest) = (encode(&suffix), encode(&prefix), encode(&rest));
+            let parts = FimParts { suffix: &suffix, prefix: &prefix, rest: &rest };
+            let prompt =
+                PromptFormat::Holes.assemble(sampler.tokenizer().special(), parts).unwrap();
+            assert_eq!(sample.tokens[..prompt.len()], prompt);
+        }
+        assert!(with_rest > 20);
+    }
+
+    #[test]
+    fn long_documents_are_cut_around_the_hole() {
+        let sampler =
+            Sampler::new(tokenizer(), SampleOptions { infill_rate: 1.0, ..OPTIONS }).unwrap();
+        let text = include_str!("sample.rs");
+        let document = document(text);
+        let (mut infills, mut full) = (0, 0);
+        for seed in 0..100 {
+            let mut rng = keyed([seed, 9, 9, 9]);
+            let sample = sampler.sample(&document, 2000..4000, 512, &mut rng).unwrap();
+            assert!(sample.tokens.len() <= 512);
+            if sample.middle.is_none() {
+                continue;
+            }
+            infills += 1;
+            full += usize::from(sample.tokens.len() > 440);
+            let ([suffix, prefix, rest, fill], _) = read_back(sampler.tokenizer(), &sample.tokens);
+            let around = format!("{prefix}{fill}{rest}\n{suffix}");
+            assert!(text.contains(&around), "{around}");
+        }
+        assert!(infills > 90 && full > infills * 8 / 10, "{infills} {full}");
+    }
+
+    #[test]
+    fn plain_text_ends_on_a_block_edge_or_fills_the_budget() {
+        let sampler =
+            Sampler::new(tokenizer(), SampleOptions { infill_rate: 0.0, ..OPTIONS }).unwrap();
+        let eos = sampler.tokenizer().special().eos;
+        let text = "fn f() {}\n";
+        let tokens = sampler.plain(text, 64).unwrap();
+        assert!(tokens.len().is_multiple_of(4) && tokens.last() == Some(&eos));
+        assert_eq!(sampler.tokenizer().decode(&tokens).unwrap(), text);
+        let long = sampler.plain(&text.repeat(100), 64).unwrap();
+        assert_eq!(long.len(), 64);
+        assert!(!long.contains(&eos));
+    }
+
+    #[test]
+    fn markers_are_not_in_the_loss_and_ends_are() {
+        let sampler = Sampler::new(tokenizer(), OPTIONS).unwrap();
+        let special = sampler.tokenizer().special().clone();
+        let fim = special.fim.unwrap();
+        for marker in [special.bos.unwrap(), fim.prefix, fim.suffix, fim.middle] {
+            assert!(!sampler.in_loss(marker));
+        }
+        assert!(sampler.in_loss(special.eos));
+    }
+}
