@@ -39,8 +39,16 @@ fn bad_files_and_places_fail_with_one_sentence() {
     fails(&file, &["--at", "7:1"], "line 7 is past the end");
     fails(&file, &["--range", "1:1-2:9"], "column 9 is past the end");
     let model = folder.path().join("no-model");
-    fails(&file, &["--at", "1:1", "--model", model.to_str().unwrap()], "there is no model directory");
-    fails(&file, &["--at", "1:1", "--model", folder.path().to_str().unwrap()], "config.json is missing");
+    fails(
+        &file,
+        &["--at", "1:1", "--model", model.to_str().unwrap()],
+        "there is no model directory",
+    );
+    fails(
+        &file,
+        &["--at", "1:1", "--model", folder.path().to_str().unwrap()],
+        "config.json is missing",
+    );
     assert_eq!(fs::read_to_string(&file).unwrap(), "one\ntwo\n");
 }
 

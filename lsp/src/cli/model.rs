@@ -15,6 +15,7 @@ pub(crate) fn load(dir: Option<&Path>) -> anyhow::Result<Box<dyn Infiller>> {
     if !dir.is_dir() {
         bail!("there is no model directory {name}: check --model");
     }
-    let engine = Engine::from_dir(dir).with_context(|| format!("cannot load the model in {name}"))?;
+    let engine =
+        Engine::from_dir(dir).with_context(|| format!("cannot load the model in {name}"))?;
     Ok(Box::new(engine))
 }

@@ -99,9 +99,12 @@ mod tests {
 
     #[test]
     fn other_sequences_are_dropped() {
-        assert_eq!(parse("a\u{1b}[2Kb\u{1b}[38m"), [[
-            span("a", Color::Default, Weight::Normal),
-            span("b", Color::Default, Weight::Normal),
-        ]]);
+        assert_eq!(
+            parse("a\u{1b}[2Kb\u{1b}[38m"),
+            [[
+                span("a", Color::Default, Weight::Normal),
+                span("b", Color::Default, Weight::Normal),
+            ]]
+        );
     }
 }

@@ -19,12 +19,14 @@ const README_COMMAND: &str = "cargo run --release -- infill ";
 /// Needs the release build: `target/release/diffcoder-lsp`.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let readme = fs::read_to_string(root.join("README.md")).context("read README.md")?;
-    let mut arguments = infill_arguments(&readme).context("README.md has no line with the infill command")?;
+    let mut arguments =
+        infill_arguments(&readme).context("README.md has no line with the infill command")?;
     if !arguments.contains(&"--trace") {
         arguments.push("--trace");
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), Into::into);
-    let binary = target.join("release").join(format!("diffcoder-lsp{}", std::env::consts::EXE_SUFFIX));
+    let binary =
+        target.join("release").join(format!("diffcoder-lsp{}", std::env::consts::EXE_SUFFIX));
     let output = Command::new(&binary)
         .arg("infill")
         .args(&arguments)
@@ -32,7 +34,9 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         .env_remove("NO_COLOR")
         .current_dir(root)
         .output()
-        .with_context(|| format!("run {}: build it first, cargo build --release", binary.display()))?;
+        .with_context(|| {
+            format!("run {}: build it first, cargo build --release", binary.display())
+        })?;
     if !output.status.success() {
         bail!("the command failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -40,7 +44,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let title = format!("diffcoder-lsp infill {}", arguments.join(" "));
     let path = root.join(PICTURE);
     fs::create_dir_all(root.join("docs/images")).context("create docs/images")?;
-    fs::write(&path, svg::draw(&title, &ansi::parse(&shown))).with_context(|| format!("write {PICTURE}"))?;
+    fs::write(&path, svg::draw(&title, &ansi::parse(&shown)))
+        .with_context(|| format!("write {PICTURE}"))?;
     eprintln!("drew {PICTURE}");
     Ok(())
 }

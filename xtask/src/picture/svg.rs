@@ -16,9 +16,11 @@ const MASK: char = '░';
 
 /// Draws `lines` under a title bar.
 pub(crate) fn draw(title: &str, lines: &[Vec<Span>]) -> String {
-    let columns = |line: &Vec<Span>| line.iter().map(|span| span.text.chars().count()).sum::<usize>();
+    let columns =
+        |line: &Vec<Span>| line.iter().map(|span| span.text.chars().count()).sum::<usize>();
     let widest = lines.iter().map(columns).max().unwrap_or(0);
-    let width = 2 * MARGIN + pixels(widest.max(title.chars().count() + 8).max(MIN_COLUMNS)).ceil() as usize;
+    let width =
+        2 * MARGIN + pixels(widest.max(title.chars().count() + 8).max(MIN_COLUMNS)).ceil() as usize;
     let height = TITLE_HEIGHT + lines.len() * LINE_HEIGHT + MARGIN;
     let mut svg = String::new();
     // Writing to a string cannot fail, so the results of the `write!`s are not looked at.
@@ -52,7 +54,11 @@ fn draw_span(svg: &mut String, span: &Span, (column, baseline): (usize, usize)) 
     if span.text.chars().all(|char| char == MASK) {
         let (y, height) = (baseline - FONT_SIZE + 1, LINE_HEIGHT - 4);
         let width = pixels(n_columns) - 2.0;
-        _ = writeln!(svg, r##"<rect x="{:.2}" y="{y}" width="{width:.2}" height="{height}" rx="2" fill="#3a404c"/>"##, x + 1.0);
+        _ = writeln!(
+            svg,
+            r##"<rect x="{:.2}" y="{y}" width="{width:.2}" height="{height}" rx="2" fill="#3a404c"/>"##,
+            x + 1.0
+        );
         return;
     }
     if span.text.trim().is_empty() {

@@ -15,13 +15,24 @@ const LAYERS: [Layer; 2] = [
     },
     Layer {
         applies: |path| path.starts_with("trainer/src/"),
-        modules: &["model", "prompt", "tokenizer", "device", "decode", "kernels", "error", "config"],
+        modules: &[
+            "model",
+            "prompt",
+            "tokenizer",
+            "device",
+            "decode",
+            "kernels",
+            "error",
+            "config",
+        ],
     },
 ];
 
 /// Files that make engines and hand them to the library.
 fn is_edge_of_lsp(path: &str) -> bool {
-    path == "lsp/src/main.rs" || path.starts_with("lsp/src/cli/") || path.starts_with("lsp/src/host/")
+    path == "lsp/src/main.rs"
+        || path.starts_with("lsp/src/cli/")
+        || path.starts_with("lsp/src/host/")
 }
 
 /// Checks one Rust file.
@@ -39,7 +50,9 @@ pub(crate) fn check(file: &TextFile) -> Vec<Finding> {
         for (start, module) in engine_modules(&file.text) {
             if !layer.modules.contains(&module) {
                 let allowed = layer.modules.join(", ");
-                let message = format!("this part of the tree may name diffcoder_engine::{{{allowed}}} alone, not {module}");
+                let message = format!(
+                    "this part of the tree may name diffcoder_engine::{{{allowed}}} alone, not {module}"
+                );
                 findings.push(Finding::at(file, line_of(&file.text, start), message));
             }
         }
@@ -106,7 +119,10 @@ mod tests {
         let bad = "//! a\nuse diffcoder_engine::{\n    cancel,\n    engine::Engine,\n};\nfn f(m: diffcoder_engine::model::Model) {}\n";
         let found = findings("lsp/src/worker.rs", bad);
         assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 6]);
-        assert!(found[0].1.ends_with("not engine") && found[1].1.ends_with("not model"), "{found:?}");
+        assert!(
+            found[0].1.ends_with("not engine") && found[1].1.ends_with("not model"),
+            "{found:?}"
+        );
         assert_eq!(findings("lsp/src/cli/model.rs", bad), []);
         assert_eq!(findings("lsp/src/main.rs", bad), []);
     }
@@ -114,7 +130,10 @@ mod tests {
     #[test]
     fn the_trainer_shares_the_model_but_not_the_serving() {
         assert_eq!(findings("trainer/src/train.rs", "use diffcoder_engine::model::Model;"), []);
-        assert_eq!(findings("trainer/src/train.rs", "use diffcoder_engine::engine::Engine;").len(), 1);
+        assert_eq!(
+            findings("trainer/src/train.rs", "use diffcoder_engine::engine::Engine;").len(),
+            1
+        );
         assert_eq!(findings("trainer/tests/train.rs", "use diffcoder_engine::engine::Engine;"), []);
     }
 

@@ -24,7 +24,11 @@ pub(crate) fn check(file: &TextFile, exists: impl Fn(&str) -> bool) -> Vec<Findi
             }
             match resolve(folder, path) {
                 Some(path) if exists(&path) => {}
-                _ => findings.push(Finding::at(file, index + 1, format!("{target} leads to no file"))),
+                _ => findings.push(Finding::at(
+                    file,
+                    index + 1,
+                    format!("{target} leads to no file"),
+                )),
             }
         }
     }
@@ -67,14 +71,20 @@ mod tests {
 
     #[test]
     fn links_are_seen_from_their_file() {
-        assert_eq!(found("docs/b.md", "[a](a.md) [r](../README.md#use) ![x](images/x.svg \"title\")"), []);
+        assert_eq!(
+            found("docs/b.md", "[a](a.md) [r](../README.md#use) ![x](images/x.svg \"title\")"),
+            []
+        );
         assert_eq!(found("docs/b.md", "fine\n[a](b/a.md) and [r](README.md)"), [2, 2]);
         assert_eq!(found("README.md", "[out](../x.md)\n<img src=\"docs/y.svg\">"), [1, 2]);
     }
 
     #[test]
     fn other_sites_anchors_and_code_are_left_alone() {
-        assert_eq!(found("README.md", "[w](https://example.org/a) [h](#use)\n```\n[x](gone.md)\n```\n"), []);
+        assert_eq!(
+            found("README.md", "[w](https://example.org/a) [h](#use)\n```\n[x](gone.md)\n```\n"),
+            []
+        );
         assert_eq!(found("src/a.rs", "[x](gone.md)"), []);
     }
 }

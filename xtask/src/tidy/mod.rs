@@ -59,7 +59,11 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     if !findings.is_empty() {
         bail!("tidy found {} things to mend", findings.len());
     }
-    eprintln!("tidy: {} text files, {:.1} MiB in all", tree.files.len(), tree.bytes as f64 / (1 << 20) as f64);
+    eprintln!(
+        "tidy: {} text files, {:.1} MiB in all",
+        tree.files.len(),
+        tree.bytes as f64 / (1 << 20) as f64
+    );
     Ok(())
 }
 
@@ -76,7 +80,10 @@ fn check_size(bytes: u64) -> Option<Finding> {
     (bytes > MAX_TREE_BYTES).then(|| Finding {
         path: ".".to_owned(),
         line: 0,
-        message: format!("the tree has {} MiB, its cap is 40: keep large files out", bytes.div_ceil(1 << 20)),
+        message: format!(
+            "the tree has {} MiB, its cap is 40: keep large files out",
+            bytes.div_ceil(1 << 20)
+        ),
     })
 }
 
@@ -100,7 +107,8 @@ fn read_tree(root: &Path) -> anyhow::Result<Tree> {
         if !entry.file_type().is_some_and(|kind| kind.is_file()) {
             continue;
         }
-        let bytes = fs::read(entry.path()).with_context(|| format!("read {}", entry.path().display()))?;
+        let bytes =
+            fs::read(entry.path()).with_context(|| format!("read {}", entry.path().display()))?;
         tree.bytes += bytes.len() as u64;
         let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
         let path = path.to_string_lossy().replace('\\', "/");
@@ -147,7 +155,9 @@ mod tests {
 
     #[test]
     fn fixture_projects_follow_their_own_style() {
-        assert!(check_file(&file("tests/fixtures/projects/a/src/lib.rs", "fn f() {}\n")).is_empty());
+        assert!(
+            check_file(&file("tests/fixtures/projects/a/src/lib.rs", "fn f() {}\n")).is_empty()
+        );
         assert!(!check_file(&file("engine/src/a.rs", "fn f() {}\n")).is_empty());
     }
 }

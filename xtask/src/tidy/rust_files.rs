@@ -50,7 +50,8 @@ pub(crate) fn check(file: &TextFile) -> Vec<Finding> {
         findings.push(Finding::at(file, MAX_LINES + 1, message));
     }
     if file.path.ends_with("src/main.rs") && n_lines > MAX_MAIN_LINES {
-        let message = format!("{n_lines} lines, but a main.rs only wires: {MAX_MAIN_LINES} at most");
+        let message =
+            format!("{n_lines} lines, but a main.rs only wires: {MAX_MAIN_LINES} at most");
         findings.push(Finding::at(file, MAX_MAIN_LINES + 1, message));
     }
     for (index, line) in file.text.lines().enumerate() {
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn files_have_a_cap() {
-        let text = |lines| format!("//! Adds.\n{}", "\n".repeat(lines - 1));
+        let text = |lines: usize| format!("//! Adds.\n{}", "\n".repeat(lines - 1));
         assert_eq!(lines_found("a.rs", &text(600)), []);
         assert_eq!(lines_found("a.rs", &text(601)), [601]);
         assert_eq!(lines_found("x/src/main.rs", &text(60)), []);

@@ -6,14 +6,8 @@ use super::{Finding, TextFile};
 const MACHINE_FOLDERS: [&str; 5] = ["/home/", "/Users/", "/root/", "/work/", "/mnt/"];
 const READER: &str = "you/";
 
-const WORKPLACE_WORDS: [&str; 6] = [
-    "subagent",
-    "sub-agent",
-    "co-authored-by",
-    "next session",
-    "this session's",
-    "generated with",
-];
+const WORKPLACE_WORDS: [&str; 6] =
+    ["subagent", "sub-agent", "co-authored-by", "next session", "this session's", "generated with"];
 
 /// Where Cargo.lock may get packages from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
@@ -27,7 +21,8 @@ pub(crate) fn check(file: &TextFile) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, line) in file.text.lines().enumerate() {
         if let Some(folder) = machine_folder(line) {
-            let message = format!("`{folder}` is a place on one machine: use a path from the repository");
+            let message =
+                format!("`{folder}` is a place on one machine: use a path from the repository");
             findings.push(Finding::at(file, index + 1, message));
         }
         let lower = line.to_lowercase();
@@ -47,7 +42,8 @@ fn machine_folder(line: &str) -> Option<&'static str> {
     MACHINE_FOLDERS.into_iter().find(|folder| {
         line.match_indices(folder).any(|(start, _)| {
             let before = line[..start].chars().next_back();
-            let starts_path = before.is_none_or(|char| !char.is_alphanumeric() && !"_.-}/>".contains(char));
+            let starts_path =
+                before.is_none_or(|char| !char.is_alphanumeric() && !"_.-}/>".contains(char));
             starts_path && !line[start + folder.len()..].starts_with(READER)
         })
     })
@@ -81,6 +77,9 @@ mod tests {
     #[test]
     fn packages_come_from_one_registry() {
         assert_eq!(n_found("Cargo.lock", &format!("source = \"{REGISTRY}\"\n")), 0);
-        assert_eq!(n_found("Cargo.lock", "source = \"registry+https://mirror.example/index\"\n"), 1);
+        assert_eq!(
+            n_found("Cargo.lock", "source = \"registry+https://mirror.example/index\"\n"),
+            1
+        );
     }
 }
