@@ -8,7 +8,13 @@
 //! length, `L` layers, `H` query heads, `Hkv` key/value heads, `Dh` head size, `D` width, `V` vocabulary.
 
 pub mod cancel;
+pub mod decode;
+pub mod engine;
 pub mod error;
+mod frame;
 pub mod infiller;
+pub mod kernels;
+pub mod model;
+pub mod prefix_cache;
 pub mod prompt;
 pub mod tokenizer;

@@ -189,6 +189,16 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// As [`Self::encode`], with the byte of `text` at which each token starts. Tokens inside one character share its.
+    pub fn encode_with_starts(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>)> {
+        let encoding = self
+            .inner
+            .encode(text, false)
+            .map_err(|error| EngineError::Tokenizer(format!("cannot encode: {error}")))?;
+        let starts = encoding.get_offsets().iter().map(|&(start, _)| start).collect();
+        Ok((encoding.get_ids().to_vec(), starts))
+    }
+
     /// Text of `ids`; special tokens are left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner

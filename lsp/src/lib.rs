@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The language server as a library: documents, positions, the protocol's methods and the thread that owns the model.
+//!
+//! It knows the engine only by `diffcoder_engine::infiller` and `diffcoder_engine::cancel`.
+
+pub mod line_endings;
+pub mod position;
+pub mod server;
+
+mod admission;
+mod capabilities;
+mod context;
+mod document;
+mod edit;
+mod error;
+mod framing;
+mod handlers;
+mod state;
+mod worker;

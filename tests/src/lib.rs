@@ -1,1 +1,5 @@
-//! Placeholder.
+//! What the end-to-end tests and the conformance runner share.
+
+pub mod conformance;
+pub mod random_model;
+pub mod stable_replica;

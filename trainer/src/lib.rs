@@ -1,6 +1,23 @@
-//! Trains block-diffusion code models from source code on the user's disk.
+//! Trains block-diffusion code models: next-token prediction, corruption warmup, clipped-schedule block diffusion.
+//!
+//! Words and letters are those of `diffcoder_engine`; a *step* is an optimizer step, a *row* one token sequence of a batch.
 
+pub mod atomic;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod curves;
 pub mod data;
-mod new_folder;
+pub mod export;
+pub mod memory;
+pub mod metrics;
+pub mod objective;
+pub mod optim;
+pub mod parameters;
+pub mod progress;
+pub mod retention;
 pub mod rng;
+pub mod stage;
+pub mod step;
 pub mod tokenizer_training;
+pub mod train;

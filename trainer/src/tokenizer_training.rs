@@ -16,8 +16,8 @@ use tokenizers::{
     TokenizerBuilder,
 };
 
+use crate::atomic::NewFolder;
 use crate::data::{Document, Split, corpus};
-use crate::new_folder::NewFolder;
 use crate::rng::{Stream, stream};
 
 /// Train a tokenizer on a corpus.

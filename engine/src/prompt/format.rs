@@ -35,6 +35,22 @@ impl PromptFormat {
         self == Self::Holes
     }
 
+    /// Splits the text right of a hole into R and the text that S begins with; the line end between belongs to neither.
+    ///
+    /// Line ends are `\n`, `\r\n` and `\r`. A layout without R leaves everything to S.
+    pub fn split_right(self, right: &str) -> (&str, &str) {
+        if !self.splits_rest() {
+            return ("", right);
+        }
+        match right.find(['\n', '\r']) {
+            None => (right, ""),
+            Some(end) => {
+                let line_end = if right[end..].starts_with("\r\n") { 2 } else { 1 };
+                (&right[..end], &right[end + line_end..])
+            }
+        }
+    }
+
     /// The prompt that the fill continues.
     pub fn assemble(self, special: &SpecialTokens, parts: FimParts<'_>) -> Result<Vec<u32>> {
         let fim = special.fim.ok_or_else(|| {
@@ -70,5 +86,20 @@ impl PromptFormat {
     pub fn close(self, tokens: &mut Vec<u32>, special: &SpecialTokens, block_length: usize) {
         let count = block_length - tokens.len() % block_length;
         tokens.extend(std::iter::repeat_n(special.eos, count));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_the_line_ends_before_its_line_end() {
+        let split = |right| PromptFormat::Holes.split_right(right);
+        assert_eq!(split(");\nlet"), (");", "let"));
+        assert_eq!(split(")\r\n\r\nx"), (")", "\r\nx"));
+        assert_eq!(split("\rx"), ("", "x"));
+        assert_eq!(split("end"), ("end", ""));
+        assert_eq!(PromptFormat::SeedFim.split_right(")\nx"), ("", ")\nx"));
     }
 }

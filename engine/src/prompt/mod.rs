@@ -1,3 +1,5 @@
 //! Prompt layouts: how the text around a hole becomes the token sequence that the model continues.
 
+pub mod budget;
 pub mod format;
+pub mod layout;

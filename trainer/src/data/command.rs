@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::atomic::NewFolder;
+
 use super::collect::{self, Corpus, MANIFEST, Tally, Watch};
 use super::config::DataConfig;
 use super::filter::Reason;
 use super::{Language, Split};
-use crate::new_folder::NewFolder;
 
 /// Collect source code from this machine into a training corpus.
 #[derive(Clone, Debug, clap::Args)]

@@ -1,0 +1,105 @@
+//! The token buffer being denoised: a prompt that stays, and behind it tokens and masks.
+
+use std::ops::Range;
+
+/// Prompt and generated region. A committed token never changes.
+#[derive(Clone, Debug)]
+pub struct Canvas {
+    tokens: Vec<u32>,
+    prompt_len: usize,
+    cells: Vec<Cell>,
+}
+
+/// State of one generated position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell {
+    /// Not decided yet; its token is the mask.
+    Masked,
+    /// Given by the caller.
+    Given,
+    /// Decided by the model.
+    Committed {
+        /// Probability of the token when it was committed.
+        confidence: f64,
+    },
+}
+
+impl Canvas {
+    /// `len` masks behind `prompt`.
+    pub fn masks(prompt: &[u32], len: usize, mask: u32) -> Self {
+        Self::with_given(prompt, &vec![mask; len], mask)
+    }
+
+    /// `region` behind `prompt`; tokens of it that are not `mask` are given and stay.
+    pub fn with_given(prompt: &[u32], region: &[u32], mask: u32) -> Self {
+        let cell = |&token: &u32| if token == mask { Cell::Masked } else { Cell::Given };
+        Self {
+            tokens: [prompt, region].concat(),
+            prompt_len: prompt.len(),
+            cells: region.iter().map(cell).collect(),
+        }
+    }
+
+    /// Prompt and generated region.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Tokens of the prompt; the generated region starts here.
+    pub fn prompt_len(&self) -> usize {
+        self.prompt_len
+    }
+
+    /// Prompt and generated region, in tokens.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is neither prompt nor generated region.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Tokens of the generated region, masks included.
+    pub fn generated(&self) -> &[u32] {
+        &self.tokens[self.prompt_len..]
+    }
+
+    /// States of the generated region.
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// Positions in `range` (prompt included in the count) that are still masks.
+    pub fn masked_in(&self, range: Range<usize>) -> Vec<usize> {
+        let generated = range.start.max(self.prompt_len)..range.end;
+        generated.filter(|&position| self.is_masked(position)).collect()
+    }
+
+    /// The part of `range` that is generated.
+    pub(super) fn generated_part(&self, range: Range<usize>) -> &[u32] {
+        &self.tokens[range.start.max(self.prompt_len)..range.end]
+    }
+
+    fn is_masked(&self, position: usize) -> bool {
+        position >= self.prompt_len && self.cells[position - self.prompt_len] == Cell::Masked
+    }
+
+    /// Generated tokens before the first mask.
+    pub fn gapless(&self) -> usize {
+        self.cells.iter().position(|&cell| cell == Cell::Masked).unwrap_or(self.cells.len())
+    }
+
+    pub(super) fn commit(&mut self, position: usize, token: u32, confidence: f64) {
+        debug_assert!(self.is_masked(position), "only masks are committed");
+        self.tokens[position] = token;
+        self.cells[position - self.prompt_len] = Cell::Committed { confidence };
+    }
+
+    /// Drops everything from `end` on and overwrites the generated tokens from `from` on with `token`.
+    pub(super) fn close(&mut self, from: usize, end: usize, token: u32) {
+        self.tokens.truncate(end);
+        self.cells.truncate(end - self.prompt_len);
+        self.tokens[from..].fill(token);
+    }
+}

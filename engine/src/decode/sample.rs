@@ -1,0 +1,212 @@
+//! Chooses the token of one mask from its logits, with all randomness passed in.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// Which ids may be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Candidates {
+    /// Every row of the head, as the published implementations do.
+    All,
+    /// Ids of the tokenizer without the mask: a mask is no text, and rows past the tokenizer's end belong to no token.
+    Text {
+        /// Id of the mask.
+        mask: u32,
+        /// Number of ids of the tokenizer.
+        vocab_size: usize,
+    },
+}
+
+impl Candidates {
+    fn allows(self, id: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Text { mask, vocab_size } => id < vocab_size && id != mask as usize,
+        }
+    }
+}
+
+/// A token and how sure the model is of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// The token.
+    pub token: u32,
+    /// Its probability under the raw logits, whatever temperature, nucleus or candidates say. 0 to 1.
+    pub confidence: f64,
+}
+
+/// Place of a draw in the decode of one request; equal draws see equal noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// Position on the canvas, prompt included.
+    pub position: usize,
+    /// Denoising step of the position's block, from 0.
+    pub step: usize,
+}
+
+/// How one token is chosen.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    /// 0 takes the most likely token; above it, Gumbel noise of that strength is added to the logits.
+    pub temperature: f64,
+    /// Only the most likely tokens whose probabilities (at temperature 1) reach this sum may be drawn; 1 and above
+    /// switch it off. Without a temperature it changes nothing.
+    pub top_p: f64,
+    /// The source of noise. It is never advanced: each draw has a stream of its own.
+    pub rng: ChaCha8Rng,
+    /// Ids that may be chosen.
+    pub candidates: Candidates,
+}
+
+impl Sampler {
+    /// Takes the most likely token of every row of the head.
+    pub fn greedy(rng: ChaCha8Rng) -> Self {
+        Self { temperature: 0.0, top_p: 1.0, rng, candidates: Candidates::All }
+    }
+
+    /// Chooses from one row of logits, (V,).
+    pub fn choose(&self, logits: &[f32], draw: Draw) -> Choice {
+        let token = if self.temperature > 0.0 {
+            self.draw(logits, draw)
+        } else {
+            self.best(logits.iter().map(|&logit| f64::from(logit)))
+        };
+        Choice { token: token as u32, confidence: confidence(logits, token) }
+    }
+
+    /// `argmax(l - T ln(-ln u))`, which draws from `softmax(l / T)`.
+    fn draw(&self, logits: &[f32], draw: Draw) -> usize {
+        let floor = self.nucleus_floor(logits);
+        let mut rng = self.rng.clone();
+        rng.set_stream(((draw.position as u64) << 32) | draw.step as u64);
+        rng.set_word_pos(0);
+        self.best(logits.iter().map(|&logit| {
+            // Every id consumes one number, so that neither nucleus nor candidates shift the noise of the others.
+            let uniform: f64 = rng.random::<f64>().max(f64::MIN_POSITIVE);
+            if logit < floor {
+                f64::NEG_INFINITY
+            } else {
+                f64::from(logit) - self.temperature * (-uniform.ln()).ln()
+            }
+        }))
+    }
+
+    /// The least logit inside the nucleus.
+    fn nucleus_floor(&self, logits: &[f32]) -> f32 {
+        if self.top_p >= 1.0 {
+            return f32::NEG_INFINITY;
+        }
+        let mut allowed: Vec<f32> = (0..logits.len())
+            .filter(|&id| self.candidates.allows(id))
+            .map(|id| logits[id])
+            .collect();
+        allowed.sort_by(|a, b| b.total_cmp(a));
+        let Some(&top) = allowed.first() else { return f32::NEG_INFINITY };
+        let weight = |logit: f32| f64::from(logit - top).exp();
+        let enough = self.top_p * allowed.iter().map(|&logit| weight(logit)).sum::<f64>();
+        let mut sum = 0.0;
+        for &logit in &allowed {
+            sum += weight(logit);
+            if sum >= enough {
+                return logit;
+            }
+        }
+        f32::NEG_INFINITY
+    }
+
+    /// The first allowed id with the largest score.
+    fn best(&self, scores: impl Iterator<Item = f64>) -> usize {
+        let mut best: Option<(usize, f64)> = None;
+        for (id, score) in scores.enumerate().filter(|&(id, _)| self.candidates.allows(id)) {
+            if best.is_none_or(|(_, top)| score > top) {
+                best = Some((id, score));
+            }
+        }
+        best.map_or(0, |(id, _)| id)
+    }
+}
+
+/// Softmax in f64 at `token`; 0 where the logits are not numbers.
+fn confidence(logits: &[f32], token: usize) -> f64 {
+    let top = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - top).exp()).sum();
+    let share = (f64::from(logits[token]) - top).exp() / sum;
+    if share.is_finite() { share } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    const HERE: Draw = Draw { position: 7, step: 1 };
+
+    fn sampler(temperature: f64, top_p: f64) -> Sampler {
+        let rng = ChaCha8Rng::seed_from_u64(11);
+        Sampler { temperature, top_p, rng, candidates: Candidates::All }
+    }
+
+    /// How often each of 4 ids is drawn at 4,000 places.
+    fn counts(sampler: &Sampler, logits: &[f32]) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for position in 0..4000 {
+            counts[sampler.choose(logits, Draw { position, step: 0 }).token as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn greedy_takes_the_first_best_and_reports_its_softmax() {
+        let choice = sampler(0.0, 1.0).choose(&[0.0, 1.0, 1.0, -1.0], HERE);
+        assert_eq!(choice.token, 1);
+        let e = std::f64::consts::E;
+        assert!((choice.confidence - e / (1.0 + 2.0 * e + 1.0 / e)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn mask_and_rows_past_the_tokenizer_are_never_chosen() {
+        let mut text = sampler(0.0, 1.0);
+        text.candidates = Candidates::Text { mask: 1, vocab_size: 3 };
+        let logits = [0.0, 9.0, 1.0, 8.0];
+        let choice = text.choose(&logits, HERE);
+        assert_eq!(choice.token, 2);
+        assert!(choice.confidence < 1e-3, "raw logits count the suppressed rows too");
+        assert_eq!(sampler(0.0, 1.0).choose(&logits, HERE).token, 1);
+        text.temperature = 5.0;
+        assert!((0..500).all(|position| {
+            matches!(text.choose(&logits, Draw { position, step: 0 }).token, 0 | 2)
+        }));
+    }
+
+    #[test]
+    fn temperature_draws_from_the_tempered_softmax() {
+        let logits = [0.0, (2.0f32).ln(), (4.0f32).ln(), f32::NEG_INFINITY];
+        let drawn = counts(&sampler(1.0, 1.0), &logits);
+        for (count, share) in drawn.iter().zip([1.0 / 7.0, 2.0 / 7.0, 4.0 / 7.0, 0.0]) {
+            assert!((*count as f64 / 4000.0 - share).abs() < 0.03, "{drawn:?}");
+        }
+        // At temperature 1/2 the shares go with the squares: 1, 4, 16.
+        let drawn = counts(&sampler(0.5, 1.0), &logits);
+        assert!((drawn[2] as f64 / 4000.0 - 16.0 / 21.0).abs() < 0.03, "{drawn:?}");
+    }
+
+    #[test]
+    fn a_nucleus_leaves_out_the_tail() {
+        let logits = [0.0, (2.0f32).ln(), (4.0f32).ln(), -1.0];
+        let drawn = counts(&sampler(1.0, 0.6), &logits);
+        assert_eq!((drawn[0], drawn[3]), (0, 0));
+        assert!(drawn[1] > 0 && drawn[2] > 0);
+        assert_eq!(counts(&sampler(1.0, 0.3), &logits), [0, 0, 4000, 0]);
+    }
+
+    #[test]
+    fn a_draw_depends_on_its_place_alone() {
+        let logits: Vec<f32> = (0..64).map(|id| (id % 7) as f32 * 0.1).collect();
+        let sampler = sampler(2.0, 1.0);
+        let at = |position, step| sampler.choose(&logits, Draw { position, step });
+        assert_eq!(at(3, 0), at(3, 0));
+        assert!((0..20).any(|position| at(position, 0) != at(position, 1)));
+        assert!((0..20).any(|position| at(position, 0) != at(position + 1, 0)));
+    }
+}

@@ -1,0 +1,26 @@
+//! CPU kernels: pure functions over row-major `f32` slices, free of tensor types.
+//!
+//! Every kernel splits its work into pieces that depend on the shapes alone, never on the number of threads, and sums
+//! partial results in a fixed order: the same input gives the same bits on any thread pool. Buffers that a call needs
+//! for itself come from per-thread scratch memory that is kept between calls, because fresh pages cost more than the
+//! arithmetic in these sizes.
+//!
+//! A slice of the wrong length is a bug of the caller and panics.
+
+pub mod adamw;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
+pub mod attention;
+mod attention_chunk;
+pub mod cached_attention;
+pub mod cross_entropy;
+pub mod doubled;
+pub mod embedding;
+pub mod exp;
+pub mod matmul;
+pub mod norm;
+pub mod rope;
+mod scratch;
+mod simd;
+pub mod swiglu;
+mod transpose;

@@ -1,0 +1,167 @@
+//! Grouped-query attention with rotary positions; who sees whom is the plan of the running forward.
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+use crate::kernels::cached_attention::{CachedShape, cached_attention};
+use crate::kernels::matmul::Precision;
+use crate::model::RowGroup;
+use crate::model::config::{Dialect, ModelConfig};
+use crate::model::mask::SequenceMask;
+use crate::model::ops::{Ops, SequenceShape, cpu_vec};
+use crate::model::rope::Rotation;
+use crate::model::weights::Weights;
+
+/// How the rows of a forward hang together.
+pub(crate) enum Plan<'a, 'g> {
+    /// Rows are (B, T).
+    Sequence { batch: usize, len: usize, mask: SequenceMask },
+    /// Rows are (2, B, T): noisy half, then clean half.
+    Doubled { batch: usize, len: usize, block: usize },
+    /// Rows are those of the groups in order.
+    Cached(&'a mut [RowGroup<'g>]),
+}
+
+pub(crate) struct Attention {
+    layer: usize,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    output: Tensor,                       // (D, H * Dh)
+    head_norms: Option<(Tensor, Tensor)>, // query, key: (Dh)
+    n_heads: usize,
+    n_kv_heads: usize,
+    head_size: usize,
+    eps: f32,
+}
+
+struct Projection {
+    weight: Tensor,       // (heads * Dh, D)
+    bias: Option<Tensor>, // (heads * Dh)
+}
+
+impl Attention {
+    pub(crate) fn new(config: &ModelConfig, layer: usize, weights: &mut Weights) -> Result<Self> {
+        let (d, dh) = (config.hidden_size, config.head_size);
+        let name = |part: &str| format!("model.layers.{layer}.self_attn.{part}");
+        let mut projection = |part: &str, heads: usize| -> Result<Projection> {
+            let weight = weights.take(&name(&format!("{part}.weight")), &[heads * dh, d])?;
+            let bias = match config.dialect {
+                Dialect::Qwen2 => {
+                    Some(weights.take(&name(&format!("{part}.bias")), &[heads * dh])?)
+                }
+                Dialect::Llama | Dialect::Qwen3 => None,
+            };
+            Ok(Projection { weight, bias })
+        };
+        let query = projection("q_proj", config.n_heads)?;
+        let key = projection("k_proj", config.n_kv_heads)?;
+        let value = projection("v_proj", config.n_kv_heads)?;
+        let output = weights.take(&name("o_proj.weight"), &[d, config.n_heads * dh])?;
+        let head_norms = match config.dialect {
+            Dialect::Qwen3 => Some((
+                weights.take(&name("q_norm.weight"), &[dh])?,
+                weights.take(&name("k_norm.weight"), &[dh])?,
+            )),
+            Dialect::Llama | Dialect::Qwen2 => None,
+        };
+        Ok(Self {
+            layer,
+            query,
+            key,
+            value,
+            output,
+            head_norms,
+            n_heads: config.n_heads,
+            n_kv_heads: config.n_kv_heads,
+            head_size: dh,
+            eps: config.rms_norm_eps,
+        })
+    }
+
+    /// x: (R, D) -> (R, D).
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        ops: &Ops,
+        rotation: &Rotation,
+        plan: &mut Plan<'_, '_>,
+    ) -> Result<Tensor> {
+        let (rows, _d) = x.dims2()?;
+        let heads = |projection: &Projection, n_heads: usize| -> Result<Tensor> {
+            let flat = ops.linear(x, &projection.weight, projection.bias.as_ref())?;
+            Ok(flat.reshape((rows, n_heads, self.head_size))?)
+        };
+        let mut query = heads(&self.query, self.n_heads)?;
+        let mut key = heads(&self.key, self.n_kv_heads)?;
+        let value = heads(&self.value, self.n_kv_heads)?;
+        if let Some((query_norm, key_norm)) = &self.head_norms {
+            query = ops.rms_norm(&query, query_norm, self.eps)?;
+            key = ops.rms_norm(&key, key_norm, self.eps)?;
+        }
+        let query = ops.rope(&query, rotation)?;
+        let key = ops.rope(&key, rotation)?;
+        let shape = |batch: usize, len: usize| SequenceShape {
+            batch,
+            len,
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads,
+            head_size: self.head_size,
+        };
+        let mixed = match plan {
+            Plan::Sequence { batch, len, mask } => {
+                ops.attention(shape(*batch, *len), *mask, [&query, &key, &value])?
+            }
+            Plan::Doubled { batch, len, block } => {
+                ops.doubled_attention(shape(*batch, *len), *block, [&query, &key, &value])?
+            }
+            Plan::Cached(groups) => {
+                self.attend_cached(groups, ops.precision(), [&query, &key, &value])?
+            }
+        };
+        ops.linear(&mixed.reshape((rows, self.n_heads * self.head_size))?, &self.output, None)
+    }
+
+    /// query: (R, H, Dh), key, value: (R, Hkv, Dh) -> (R, H, Dh), row group by row group against its cache.
+    fn attend_cached(
+        &self,
+        groups: &mut [RowGroup<'_>],
+        precision: Precision,
+        [query, key, value]: [&Tensor; 3],
+    ) -> Result<Tensor> {
+        let (query_data, key_data, value_data) = (cpu_vec(query)?, cpu_vec(key)?, cpu_vec(value)?);
+        let (query_width, kv_width) =
+            (self.n_heads * self.head_size, self.n_kv_heads * self.head_size);
+        let mut out = vec![0.0; query_data.len()];
+        let mut row = 0;
+        for group in groups {
+            let (committed, n_rows) = (group.cache.len(), group.tokens.len());
+            let (q_rows, kv_rows) = (
+                row * query_width..(row + n_rows) * query_width,
+                row * kv_width..(row + n_rows) * kv_width,
+            );
+            let layer =
+                group.cache.append(self.layer, &key_data[kv_rows.clone()], &value_data[kv_rows]);
+            let total = committed + n_rows;
+            let limits: Vec<usize> =
+                (committed..total).map(|position| group.mask.key_limit(position, total)).collect();
+            let shape = CachedShape {
+                heads: self.n_heads,
+                kv_heads: self.n_kv_heads,
+                head_size: self.head_size,
+                precision,
+            };
+            let (keys, values) = (&layer.keys, &layer.values);
+            cached_attention(
+                shape,
+                &query_data[q_rows.clone()],
+                keys,
+                values,
+                &limits,
+                &mut out[q_rows],
+            );
+            row += n_rows;
+        }
+        Ok(Tensor::from_vec(out, query.shape(), query.device())?)
+    }
+}

@@ -1,0 +1,47 @@
+//! One transformer layer: norm, attention, norm, gated MLP, each half added to the residual.
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+use crate::model::attention::{Attention, Plan};
+use crate::model::config::ModelConfig;
+use crate::model::mlp::Mlp;
+use crate::model::ops::Ops;
+use crate::model::rope::Rotation;
+use crate::model::weights::Weights;
+
+pub(crate) struct Layer {
+    input_norm: Tensor, // (D)
+    attention: Attention,
+    post_attention_norm: Tensor, // (D)
+    mlp: Mlp,
+    eps: f32,
+}
+
+impl Layer {
+    pub(crate) fn new(config: &ModelConfig, layer: usize, weights: &mut Weights) -> Result<Self> {
+        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let d = [config.hidden_size];
+        Ok(Self {
+            input_norm: weights.take(&name("input_layernorm.weight"), &d)?,
+            attention: Attention::new(config, layer, weights)?,
+            post_attention_norm: weights.take(&name("post_attention_layernorm.weight"), &d)?,
+            mlp: Mlp::new(config, layer, weights)?,
+            eps: config.rms_norm_eps,
+        })
+    }
+
+    /// hidden: (R, D) -> (R, D).
+    pub(crate) fn forward(
+        &self,
+        hidden: &Tensor,
+        ops: &Ops,
+        rotation: &Rotation,
+        plan: &mut Plan<'_, '_>,
+    ) -> Result<Tensor> {
+        let normed = ops.rms_norm(hidden, &self.input_norm, self.eps)?;
+        let hidden = (hidden + self.attention.forward(&normed, ops, rotation, plan)?)?;
+        let normed = ops.rms_norm(&hidden, &self.post_attention_norm, self.eps)?;
+        Ok((&hidden + self.mlp.forward(&normed, ops)?)?)
+    }
+}

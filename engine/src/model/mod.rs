@@ -1,0 +1,230 @@
+//! The one model definition, for serving and training alike: embedding, layers, final norm, head.
+
+pub mod config;
+pub mod kv_cache;
+pub mod mask;
+pub mod ops;
+pub mod weights;
+
+mod attention;
+mod fused;
+mod layer;
+mod mlp;
+mod rope;
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::error::{EngineError, Result};
+use crate::model::attention::Plan;
+use crate::model::config::ModelConfig;
+use crate::model::kv_cache::KvCache;
+use crate::model::layer::Layer;
+use crate::model::mask::SequenceMask;
+use crate::model::ops::Ops;
+use crate::model::rope::Rope;
+use crate::model::weights::Weights;
+
+/// A decoder-only transformer with its weights.
+pub struct Model {
+    config: ModelConfig,
+    ops: Ops,
+    embedding: Tensor, // (V, D)
+    layers: Vec<Layer>,
+    norm: Tensor, // (D)
+    head: Tensor, // (V, D)
+    rope: Rope,
+}
+
+/// Rows of one sequence in a serving forward. They stand right behind the committed tokens of `cache`.
+pub struct RowGroup<'a> {
+    /// Keys and values of the tokens left of the rows.
+    pub cache: &'a mut KvCache,
+    /// Token of each row.
+    pub tokens: &'a [u32],
+    /// Which keys a row sees: those left of the rows, and among the rows what the mask allows on the absolute grid.
+    pub mask: SequenceMask,
+    /// How many of the first rows stay in the cache after the forward.
+    pub commit: usize,
+    /// Rows that want logits.
+    pub logits: Range<usize>,
+}
+
+impl Model {
+    /// Builds a model; every tensor that `config` calls for must be in `weights`, and no other.
+    ///
+    /// The tensors may be variables: gradients then reach every one of them.
+    pub fn new(config: &ModelConfig, mut weights: Weights, ops: Ops) -> Result<Self> {
+        let (d, v) = (config.hidden_size, config.vocab_size);
+        let embedding = weights.take("model.embed_tokens.weight", &[v, d])?;
+        let layers = (0..config.n_layers)
+            .map(|layer| Layer::new(config, layer, &mut weights))
+            .collect::<Result<_>>()?;
+        let norm = weights.take("model.norm.weight", &[d])?;
+        let head = if config.tie_word_embeddings {
+            embedding.clone()
+        } else {
+            weights.take("lm_head.weight", &[v, d])?
+        };
+        weights.finish()?;
+        Ok(Self {
+            config: config.clone(),
+            ops,
+            embedding,
+            layers,
+            norm,
+            head,
+            rope: Rope::new(config),
+        })
+    }
+
+    /// The configuration it was built from.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// An empty cache of this model's shape.
+    pub fn new_cache(&self) -> KvCache {
+        KvCache::new(&self.config)
+    }
+
+    /// Serving: one forward over any mix of row groups, on the CPU.
+    ///
+    /// Returns the logits of the wanted rows, group by group: (rows wanted, V). The rows of a group are written behind its
+    /// committed keys in every layer before anyone attends, so a block that is being committed is seen by the next one.
+    pub fn forward(&self, groups: &mut [RowGroup<'_>]) -> Result<Tensor> {
+        let ids: Vec<u32> = groups.iter().flat_map(|group| group.tokens.iter().copied()).collect();
+        let mut positions = Vec::with_capacity(ids.len());
+        let mut wanted = Vec::new();
+        for group in groups.iter() {
+            if group.commit > group.tokens.len() || group.logits.end > group.tokens.len() {
+                return Err(EngineError::Request(format!(
+                    "a row group of {} rows cannot commit or report more",
+                    group.tokens.len()
+                )));
+            }
+            let first_row = positions.len() as u32;
+            wanted.extend(group.logits.clone().map(|row| first_row + row as u32));
+            positions.extend(
+                (group.cache.len()..).take(group.tokens.len()).map(|position| position as u32),
+            );
+        }
+        self.check_ids(&ids)?;
+        let ids = Tensor::from_vec(ids, positions.len(), &Device::Cpu)?;
+        let hidden = self.run(&ids, positions, Plan::Cached(groups), &mut |_| ())?;
+        for group in groups.iter_mut() {
+            group.cache.commit(group.commit);
+        }
+        if wanted.is_empty() {
+            return Ok(Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu)?);
+        }
+        let n_wanted = wanted.len();
+        let hidden = hidden.index_select(&Tensor::from_vec(wanted, n_wanted, &Device::Cpu)?, 0)?;
+        self.logits(&hidden)
+    }
+
+    /// Whole sequences without a cache. ids: (B, T) u32, positions: T, shared by the batch -> hidden (B, T, D) after the final norm.
+    pub fn forward_sequence(
+        &self,
+        ids: &Tensor,
+        positions: &[u32],
+        mask: SequenceMask,
+    ) -> Result<Tensor> {
+        let (batch, len) = ids.dims2()?;
+        let rows = self.run(
+            &ids.flatten_all()?,
+            positions.repeat(batch),
+            Plan::Sequence { batch, len, mask },
+            &mut |_| (),
+        )?;
+        Ok(rows.reshape((batch, len, self.config.hidden_size))?)
+    }
+
+    /// As [`Self::forward_sequence`], and every state on the way: the embedding, then each layer's output, the last one
+    /// after the final norm; each (B, T, D).
+    pub fn hidden_states(
+        &self,
+        ids: &Tensor,
+        positions: &[u32],
+        mask: SequenceMask,
+    ) -> Result<Vec<Tensor>> {
+        let (batch, len) = ids.dims2()?;
+        let mut states = Vec::new();
+        let plan = Plan::Sequence { batch, len, mask };
+        let last = self.run(&ids.flatten_all()?, positions.repeat(batch), plan, &mut |state| {
+            states.push(state.clone())
+        })?;
+        states.pop();
+        states.push(last);
+        states
+            .into_iter()
+            .map(|state| Ok(state.reshape((batch, len, self.config.hidden_size))?))
+            .collect()
+    }
+
+    /// Training over `[x_t ; x_0]`. noisy, clean: (B, T) u32, positions: T, the same for both halves.
+    ///
+    /// Returns the hidden states of both halves after the final norm, (2, B, T, D): the noisy half first.
+    pub fn forward_doubled(
+        &self,
+        noisy: &Tensor,
+        clean: &Tensor,
+        positions: &[u32],
+        block: usize,
+    ) -> Result<Tensor> {
+        let (batch, len) = noisy.dims2()?;
+        let ids = Tensor::stack(&[noisy, clean], 0)?.flatten_all()?;
+        let rows = self.run(
+            &ids,
+            positions.repeat(2 * batch),
+            Plan::Doubled { batch, len, block },
+            &mut |_| (),
+        )?;
+        Ok(rows.reshape((2, batch, len, self.config.hidden_size))?)
+    }
+
+    /// hidden: (..., D) -> logits (..., V).
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let mut shape = hidden.shape().dims().to_vec();
+        let rows = hidden.reshape(((), self.config.hidden_size))?;
+        let logits = self.ops.linear(&rows, &self.head, None)?;
+        if let Some(last) = shape.last_mut() {
+            *last = self.config.vocab_size;
+        }
+        Ok(logits.reshape(shape)?)
+    }
+
+    /// Cross-entropy in nats of each row. hidden: (R, D), targets: (R) u32 -> (R); no logits are kept.
+    pub fn head_nll(&self, hidden: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        self.ops.head_nll(hidden, &self.head, targets)
+    }
+
+    /// ids: (R), positions: R -> hidden states (R, D) after the final norm. `observe` sees the embedding and each layer's output.
+    fn run(
+        &self,
+        ids: &Tensor,
+        positions: Vec<u32>,
+        mut plan: Plan<'_, '_>,
+        observe: &mut dyn FnMut(&Tensor),
+    ) -> Result<Tensor> {
+        let rotation = self.rope.at(positions);
+        let mut hidden = self.ops.embed(ids, &self.embedding)?;
+        observe(&hidden);
+        for layer in &self.layers {
+            hidden = layer.forward(&hidden, &self.ops, &rotation, &mut plan)?;
+            observe(&hidden);
+        }
+        self.ops.rms_norm(&hidden, &self.norm, self.config.rms_norm_eps)
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<()> {
+        match ids.iter().find(|&&id| id as usize >= self.config.vocab_size) {
+            None => Ok(()),
+            Some(id) => Err(EngineError::Request(format!(
+                "token {id} is past the model's vocabulary of {}",
+                self.config.vocab_size
+            ))),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The two op sets of the model, both with gradients.
+//!
+//! `Fused` runs our own CPU kernels, each with its own backward. `Differentiable` is the plain candle composition, which
+//! works on every device and is what the fused one is held against. candle's own fused softmax, rms_norm and rope are not
+//! used at all: they drop the gradient without a word.
+
+use std::sync::OnceLock;
+
+use candle_core::{D, Tensor};
+
+use crate::error::Result;
+use crate::kernels::attention::AttentionShape;
+use crate::kernels::matmul::Precision;
+use crate::model::fused;
+use crate::model::mask::{SequenceMask, doubled_dense};
+use crate::model::rope::Rotation;
+
+/// Which implementation computes the model's operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ops {
+    /// Our CPU kernels with their own gradients.
+    Fused {
+        /// Rounding of the operands of matrix products.
+        precision: Precision,
+    },
+    /// Plain candle operations with candle's gradients: any device, slow.
+    Differentiable,
+}
+
+impl SequenceShape {
+    fn for_kernels(self, precision: Precision) -> AttentionShape {
+        let Self { batch, len, n_heads, n_kv_heads, head_size } = self;
+        AttentionShape { batch, len, heads: n_heads, kv_heads: n_kv_heads, head_size, precision }
+    }
+}
+
+impl Default for Ops {
+    /// What serving uses.
+    fn default() -> Self {
+        Self::Fused { precision: Precision::F32 }
+    }
+}
+
+impl std::fmt::Display for Ops {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fused { precision: Precision::F32 } => "fused",
+            Self::Fused { precision: Precision::Bf16 } => "fused bf16",
+            Self::Differentiable => "plain",
+        })
+    }
+}
+
+/// Sizes of a batch of sequences in attention.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SequenceShape {
+    pub(crate) batch: usize,      // B
+    pub(crate) len: usize,        // T
+    pub(crate) n_heads: usize,    // H
+    pub(crate) n_kv_heads: usize, // Hkv
+    pub(crate) head_size: usize,  // Dh
+}
+
+impl Ops {
+    /// The op sets that compute in f32 throughout, and so must agree with reference numbers.
+    pub fn exact() -> [Self; 2] {
+        [Self::Fused { precision: Precision::F32 }, Self::Differentiable]
+    }
+
+    /// Rounding of matrix products outside of autodiff, such as attention over cached keys.
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Self::Fused { precision } => precision,
+            Self::Differentiable => Precision::F32,
+        }
+    }
+
+    /// ids: (R), table: (V, D) -> (R, D).
+    pub(crate) fn embed(&self, ids: &Tensor, table: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused { .. } => Ok(table.apply_op1(fused::Embed { ids: ids.to_vec1()? })?),
+            Self::Differentiable => Ok(table.index_select(ids, 0)?),
+        }
+    }
+
+    /// x: (R, In), weight: (Out, In), bias: (Out) -> (R, Out).
+    pub(crate) fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let product = match self {
+            Self::Fused { precision } => {
+                x.apply_op2(weight, fused::Linear { precision: *precision })?
+            }
+            Self::Differentiable => x.matmul(&weight.t()?)?,
+        };
+        match bias {
+            Some(bias) => Ok(product.broadcast_add(bias)?),
+            None => Ok(product),
+        }
+    }
+
+    /// x / sqrt(mean(x^2) + eps) * weight over the last dimension. x: (..., D), weight: (D) -> (..., D).
+    pub(crate) fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+        match self {
+            Self::Fused { .. } => Ok(x.apply_op2(weight, fused::RmsNorm { eps })?),
+            Self::Differentiable => {
+                let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+                Ok(x.broadcast_div(&(mean_square + f64::from(eps))?.sqrt()?)?
+                    .broadcast_mul(weight)?)
+            }
+        }
+    }
+
+    /// x: (R, heads, Dh) -> (R, heads, Dh).
+    pub(crate) fn rope(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
+        match self {
+            Self::Fused { .. } => Ok(x.apply_op1(rotation.operation())?),
+            Self::Differentiable => {
+                let (_rows, _heads, dh) = x.dims3()?;
+                let (first, second) = (x.narrow(2, 0, dh / 2)?, x.narrow(2, dh / 2, dh / 2)?);
+                let [cos, sin] = rotation.tensors()?;
+                let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
+                let turned_first = (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?;
+                let turned_second = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
+                Ok(Tensor::cat(&[turned_first, turned_second], 2)?)
+            }
+        }
+    }
+
+    /// silu(gate) * up, element by element.
+    pub(crate) fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused { .. } => Ok(gate.apply_op2(up, fused::Swiglu)?),
+            Self::Differentiable => Ok((gate.silu()? * up)?),
+        }
+    }
+
+    /// Attention inside each sequence. q: (B*T, H, Dh), k, v: (B*T, Hkv, Dh) -> (B*T, H, Dh).
+    pub(crate) fn attention(
+        &self,
+        shape: SequenceShape,
+        mask: SequenceMask,
+        qkv: [&Tensor; 3],
+    ) -> Result<Tensor> {
+        match self {
+            Self::Fused { precision } => {
+                let shape = shape.for_kernels(*precision);
+                let [q, k, v] = qkv;
+                Ok(q.apply_op3(k, v, fused::Attention { shape, mask, log_sums: OnceLock::new() })?)
+            }
+            Self::Differentiable => masked_attention(shape, shape.len, &mask.dense(shape.len), qkv),
+        }
+    }
+
+    /// Attention over `[x_t ; x_0]`. q: (2*B*T, H, Dh), k, v: (2*B*T, Hkv, Dh), noisy half first -> (2*B*T, H, Dh).
+    pub(crate) fn doubled_attention(
+        &self,
+        shape: SequenceShape,
+        block: usize,
+        qkv: [&Tensor; 3],
+    ) -> Result<Tensor> {
+        match self {
+            Self::Fused { precision } => {
+                let shape = shape.for_kernels(*precision);
+                let [q, k, v] = qkv;
+                Ok(q.apply_op3(
+                    k,
+                    v,
+                    fused::DoubledAttention { shape, block, log_sums: OnceLock::new() },
+                )?)
+            }
+            Self::Differentiable => {
+                // (2, B, T) -> (B, 2T), so that one mask serves every sequence of the batch.
+                let SequenceShape { batch, len, .. } = shape;
+                let regroup = |x: &Tensor, outer: usize, inner: usize| -> Result<Tensor> {
+                    let (rows, heads, dh) = x.dims3()?;
+                    Ok(x.reshape((outer, inner, len, heads, dh))?
+                        .transpose(0, 1)?
+                        .reshape((rows, heads, dh))?)
+                };
+                let [q, k, v] = qkv.map(|x| regroup(x, 2, batch));
+                let out =
+                    masked_attention(shape, 2 * len, &doubled_dense(len, block), [&q?, &k?, &v?])?;
+                regroup(&out, batch, 2)
+            }
+        }
+    }
+
+    /// Cross-entropy in nats of each row. hidden: (R, D), weight: (V, D), targets: (R) u32 -> (R).
+    pub(crate) fn head_nll(
+        &self,
+        hidden: &Tensor,
+        weight: &Tensor,
+        targets: &Tensor,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Fused { precision } => {
+                let operation =
+                    fused::HeadNll { targets: targets.to_vec1()?, precision: *precision };
+                Ok(hidden.apply_op2(weight, operation)?)
+            }
+            Self::Differentiable => {
+                let logits = hidden.matmul(&weight.t()?)?;
+                let log_sum = logits.log_sum_exp(D::Minus1)?;
+                let chosen = logits.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
+                Ok((log_sum - chosen)?)
+            }
+        }
+    }
+}
+
+/// Plain attention with a dense (S, S) mask shared by the batch. q: (B*S, H, Dh), k, v: (B*S, Hkv, Dh) -> (B*S, H, Dh).
+fn masked_attention(
+    shape: SequenceShape,
+    len: usize,
+    mask: &[bool],
+    [q, k, v]: [&Tensor; 3],
+) -> Result<Tensor> {
+    let SequenceShape { batch, n_heads, n_kv_heads, head_size, .. } = shape;
+    let group = n_heads / n_kv_heads;
+    // Query heads that share a key/value head become further rows of it: (B, Hkv, group * S, Dh).
+    let q = q.reshape((batch, len, n_kv_heads, group, head_size))?.permute((0, 2, 3, 1, 4))?;
+    let q = q.reshape((batch, n_kv_heads, group * len, head_size))?;
+    let heads =
+        |x: &Tensor| x.reshape((batch, len, n_kv_heads, head_size))?.transpose(1, 2)?.contiguous();
+    let (k, v) = (heads(k)?, heads(v)?);
+    let scores = (q.matmul(&k.t()?)? * (1.0 / (head_size as f64).sqrt()))?;
+    let bias: Vec<f32> =
+        mask.iter().map(|&sees| if sees { 0.0 } else { f32::NEG_INFINITY }).collect();
+    let bias = Tensor::from_vec(bias, (len, len), q.device())?;
+    let scores = scores.reshape((batch, n_kv_heads, group, len, len))?.broadcast_add(&bias)?;
+    let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.reshape((
+        batch,
+        n_kv_heads,
+        group * len,
+        len,
+    ))?;
+    let out = weights.matmul(&v)?.reshape((batch, n_kv_heads, group, len, head_size))?;
+    Ok(out.permute((0, 3, 1, 2, 4))?.reshape((batch * len, n_heads, head_size))?)
+}
+
+/// The values of a CPU f32 tensor in row-major order.
+pub(crate) fn cpu_vec(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.flatten_all()?.to_vec1::<f32>()?)
+}

@@ -1,0 +1,122 @@
+//! The fused operations agree with the plain ones: same values, same gradient of every parameter.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor, Var};
+use diffcoder_engine::kernels::matmul::Precision;
+use diffcoder_engine::model::Model;
+use diffcoder_engine::model::config::ModelConfig;
+use diffcoder_engine::model::mask::SequenceMask;
+use diffcoder_engine::model::ops::Ops;
+use diffcoder_engine::model::weights::Weights;
+
+const VALUE_TOLERANCE: f32 = 1e-5; // f32, relative to the largest value
+const GRADIENT_TOLERANCE: f32 = 2e-5; // f32, relative to the largest entry of the tensor's gradient
+const BF16_TOLERANCE: f32 = 0.15; // eight bits of mantissa through two or three layers of wide random weights
+const LEN: usize = 26; // no multiple of the block length
+
+fn golden(model: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/models").join(model)
+}
+
+/// Values and the gradient of every parameter, of a scalar made from one forward.
+fn run(model: &str, ops: Ops, scalar: &dyn Fn(&Model) -> Tensor) -> BTreeMap<String, Vec<f32>> {
+    let config = ModelConfig::from_json(
+        &std::fs::read_to_string(golden(model).join("config.json")).unwrap(),
+    )
+    .unwrap();
+    let mut weights = Weights::from_dir(&golden(model)).unwrap();
+    let mut vars = BTreeMap::new();
+    for (name, shape) in config.parameter_shapes() {
+        vars.insert(name.clone(), Var::from_tensor(&weights.take(&name, &shape).unwrap()).unwrap());
+    }
+    let tensors = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+    let model = Model::new(&config, Weights::from_tensors(tensors, "variables"), ops).unwrap();
+    let value = scalar(&model);
+    let gradients = value.backward().unwrap();
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let mut all = BTreeMap::from([("value".to_owned(), flat(&value))]);
+    for (name, var) in &vars {
+        let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
+        all.insert(name.clone(), flat(gradient));
+    }
+    all
+}
+
+fn assert_close(
+    ours: &BTreeMap<String, Vec<f32>>,
+    reference: &BTreeMap<String, Vec<f32>>,
+    tolerance: (f32, f32),
+    label: &str,
+) {
+    for (name, expected) in reference {
+        let scale = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let worst =
+            ours[name].iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+        let tolerance = if name == "value" { tolerance.0 } else { tolerance.1 };
+        assert!(
+            scale > 0.0 && worst <= tolerance * scale,
+            "{label}: {name} differs by {worst} of {scale}"
+        );
+    }
+}
+
+fn ids(seed: u32, len: usize) -> Tensor {
+    let ids: Vec<u32> =
+        (0..2 * len as u32).map(|i| (i * 7919 + seed * 104_729) % 500 + 6).collect();
+    Tensor::from_vec(ids, (2, len), &Device::Cpu).unwrap()
+}
+
+/// Weighted sum of the losses of some rows, so that every row has another gradient and some have none.
+fn loss(model: &Model, hidden: &Tensor) -> Tensor {
+    let hidden = hidden.flatten(0, hidden.rank() - 2).unwrap();
+    let (rows, _d) = hidden.dims2().unwrap();
+    let targets: Vec<u32> = (0..rows as u32).map(|i| i * 31 % 500).collect();
+    let weights: Vec<f32> =
+        (0..rows).map(|i| if i % 3 == 0 { 0.0 } else { (i % 5) as f32 + 0.5 }).collect();
+    let targets = Tensor::from_vec(targets, rows, &Device::Cpu).unwrap();
+    let weights = Tensor::from_vec(weights, rows, &Device::Cpu).unwrap();
+    (model.head_nll(&hidden, &targets).unwrap() * weights).unwrap().sum_all().unwrap()
+}
+
+fn compare(fused: Ops, tolerance: (f32, f32)) {
+    let positions: Vec<u32> = (0..LEN as u32).map(|i| i * 3).collect();
+    for model in ["llama", "qwen2", "qwen3"] {
+        for mask in
+            [SequenceMask::Causal, SequenceMask::Full, SequenceMask::BlockCausal { block: 4 }]
+        {
+            let scalar = |model: &Model| {
+                loss(model, &model.forward_sequence(&ids(1, LEN), &positions, mask).unwrap())
+            };
+            let label = format!("{model} {mask:?}");
+            assert_close(
+                &run(model, fused, &scalar),
+                &run(model, Ops::Differentiable, &scalar),
+                tolerance,
+                &label,
+            );
+        }
+        let scalar = |model: &Model| {
+            let hidden = model.forward_doubled(&ids(2, LEN), &ids(3, LEN), &positions, 4).unwrap();
+            loss(model, &hidden)
+        };
+        let label = format!("{model} doubled");
+        assert_close(
+            &run(model, fused, &scalar),
+            &run(model, Ops::Differentiable, &scalar),
+            tolerance,
+            &label,
+        );
+    }
+}
+
+#[test]
+fn f32_kernels_agree_with_the_plain_operations() {
+    compare(Ops::Fused { precision: Precision::F32 }, (VALUE_TOLERANCE, GRADIENT_TOLERANCE));
+}
+
+#[test]
+fn bf16_kernels_agree_within_their_rounding() {
+    compare(Ops::Fused { precision: Precision::Bf16 }, (BF16_TOLERANCE, BF16_TOLERANCE));
+}

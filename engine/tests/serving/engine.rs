@@ -1,0 +1,241 @@
+//! The engine from request to fill: prefix reuse, cancel, deadline, frames, bad requests.
+
+use std::time::{Duration, Instant};
+
+use diffcoder_engine::cancel::CancelToken;
+use diffcoder_engine::engine::Engine;
+use diffcoder_engine::infiller::{
+    Finish, Frame, FrameCell, Infill, InfillError, InfillLimits, InfillRequest, Infiller, Sampling,
+    Segment, Unmasking,
+};
+
+use crate::support::{
+    SOURCE, TOKENIZER_JSON, config_json, random_engine, random_weights, tokenizer,
+};
+
+fn request(document: &str, left: &str, right: &str) -> InfillRequest {
+    InfillRequest {
+        document_key: document.to_owned(),
+        segments: vec![
+            Segment::Text(left.into()),
+            Segment::Hole { draft: "".into() },
+            Segment::Text(right.into()),
+        ],
+        limits: InfillLimits { max_tokens: 12, deadline: None },
+        sampling: Sampling::default(),
+    }
+}
+
+fn fill(engine: &mut Engine, request: &InfillRequest) -> Infill {
+    engine.infill(request, &CancelToken::new(), &mut |_| ()).unwrap()
+}
+
+/// A document of about `tokens` tokens, cut at the end of the line in its middle.
+fn document(tokens: usize) -> (String, String) {
+    let all = tokenizer();
+    let lines: Vec<&str> = SOURCE.split_inclusive('\n').collect();
+    let mut text = String::new();
+    for line in &lines {
+        if all.encode(&text).unwrap().len() >= tokens {
+            break;
+        }
+        text.push_str(line);
+    }
+    let middle = text[text.len() / 2..].find('\n').unwrap() + text.len() / 2;
+    (text[..middle].to_owned(), text[middle..].to_owned())
+}
+
+/// Types into the middle of a document and returns how many tokens each key made the model read again, beyond R.
+fn read_again_while_typing(engine: &mut Engine) -> Vec<usize> {
+    let (before, after) = document(1500);
+    let mut left = format!("{before}\n    let total = ");
+    fill(engine, &request("a", &left, &format!("; // sum{after}")));
+    let mut again = Vec::new();
+    for key in "sum_of(a, ".chars() {
+        left.push(key);
+        // The editor closes the bracket by itself.
+        let rest = if left.ends_with("(") || left.contains("sum_of(") { ");" } else { ";" };
+        let rest = format!("{rest} // sum");
+        let result = fill(engine, &request("a", &left, &format!("{rest}{after}")));
+        let rest_tokens = tokenizer().encode(&rest).unwrap().len();
+        let read = result.stats.prompt_tokens - result.stats.cached_tokens;
+        again.push(read.saturating_sub(rest_tokens));
+    }
+    again
+}
+
+#[test]
+fn typing_reads_at_most_eight_tokens_again_and_the_rest_of_the_line() {
+    // The whole file, and windows of it.
+    for context in [4096, 1024] {
+        let mut engine = random_engine(context);
+        let again = read_again_while_typing(&mut engine);
+        assert_eq!(again.len(), 10);
+        assert!(again.iter().all(|&tokens| tokens <= 8), "context {context}: {again:?}");
+    }
+}
+
+#[test]
+fn reused_keys_give_the_fill_of_a_fresh_engine() {
+    let (left, right) = document(300);
+    let mut engine = random_engine(1024);
+    let mut text = left;
+    for key in " = f(x".chars() {
+        text.push(key);
+        let reused = fill(&mut engine, &request("a", &text, &right));
+        let fresh = fill(&mut random_engine(1024), &request("a", &text, &right));
+        assert_eq!(fresh.stats.cached_tokens, 0);
+        assert_eq!(reused.holes[0].text, fresh.holes[0].text);
+        assert!((reused.holes[0].confidence - fresh.holes[0].confidence).abs() < 1e-4);
+    }
+    let stats = fill(&mut engine, &request("a", &text, &right)).stats;
+    assert!(stats.cached_tokens + 4 > stats.prompt_tokens, "{stats:?}");
+}
+
+#[test]
+fn two_documents_stay_warm_beside_each_other() {
+    let (left, right) = document(300);
+    let other = left.replace("fn ", "pub fn ");
+    let mut engine = random_engine(1024);
+    for round in 0..3 {
+        for (key, left) in [("a", &left), ("b", &other)] {
+            let stats = fill(&mut engine, &request(key, left, &right)).stats;
+            if round > 0 {
+                assert!(stats.cached_tokens + 4 > stats.prompt_tokens, "{key}: {stats:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cancelled_request_runs_no_further_forward_and_keeps_its_keys() {
+    let (left, right) = document(600);
+    let mut engine = random_engine(2048);
+    let request = request("a", &left, &right);
+    let cancel = CancelToken::new();
+    let mut frames = 0;
+    let result = engine.infill(&request, &cancel, &mut |_| {
+        frames += 1;
+        cancel.cancel();
+    });
+    assert!(matches!(result, Err(InfillError::Cancelled)));
+    assert_eq!(frames, 1);
+    let stats = fill(&mut engine, &request).stats;
+    assert!(stats.cached_tokens + 4 > stats.prompt_tokens, "{stats:?}");
+    let early = CancelToken::new();
+    early.cancel();
+    let result = engine.infill(&request, &early, &mut |_| panic!("a frame after a cancel"));
+    assert!(matches!(result, Err(InfillError::Cancelled)));
+}
+
+#[test]
+fn every_denoising_step_sends_a_frame_and_the_last_one_shows_the_fill() {
+    let (left, right) = document(200);
+    let mut engine = random_engine(1024);
+    let mut request = request("a", &left, &right);
+    request.sampling.unmasking = Unmasking::Static { steps_per_block: 2 };
+    let mut frames: Vec<Frame> = Vec::new();
+    let result =
+        engine.infill(&request, &CancelToken::new(), &mut |frame| frames.push(frame.clone()));
+    let result = result.unwrap();
+    // The prompt is short: it rides in the first denoising step, so every forward is one.
+    let forwards: Vec<usize> = frames.iter().map(|frame| frame.forwards).collect();
+    assert_eq!(forwards, (1..=result.stats.forwards).collect::<Vec<_>>());
+    let committed =
+        |frame: &Frame| frame.cells.iter().filter(|&cell| *cell != FrameCell::Masked).count();
+    // The canvas ends at a block edge, the fill at the limit.
+    let canvas = (result.stats.prompt_tokens + 12).next_multiple_of(4) - result.stats.prompt_tokens;
+    assert!(frames.iter().all(|frame| frame.cells.len() == canvas));
+    assert!(frames.is_sorted_by(|a, b| committed(a) < committed(b)));
+    assert_eq!(committed(frames.last().unwrap()), result.stats.tokens);
+    let texts = frames.last().unwrap().cells.iter().map_while(|cell| match cell {
+        FrameCell::Committed { text, .. } => Some(text.as_str()),
+        FrameCell::Masked => None,
+    });
+    assert_eq!(texts.take(12).collect::<String>(), result.holes[0].text);
+    assert!(result.stats.tokens_per_forward() > 1.0);
+}
+
+#[test]
+fn a_deadline_returns_what_stands_without_a_gap() {
+    let (left, right) = document(200);
+    let mut engine = random_engine(1024);
+    let mut request = request("a", &left, &right);
+    request.limits.deadline = Some(Instant::now());
+    let result = fill(&mut engine, &request);
+    assert_eq!((result.holes[0].text.as_str(), result.holes[0].finish), ("", Finish::Deadline));
+    assert_eq!((result.stats.forwards, result.holes[0].confidence), (0, 0.0));
+    request.limits.deadline = Some(Instant::now() + Duration::from_secs(3600));
+    let whole = fill(&mut engine, &request);
+    assert_ne!(whole.holes[0].finish, Finish::Deadline);
+    // Let the clock run out at the second frame.
+    let deadline = Instant::now() + Duration::from_millis(1500);
+    request.limits.deadline = Some(deadline);
+    let mut frames = 0;
+    let result = engine.infill(&request, &CancelToken::new(), &mut |_| {
+        frames += 1;
+        if frames == 2 {
+            std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        }
+    });
+    let result = result.unwrap();
+    assert_eq!((result.holes[0].finish, result.stats.forwards), (Finish::Deadline, 2));
+    assert!(whole.holes[0].text.starts_with(&result.holes[0].text));
+}
+
+#[test]
+fn a_request_that_cannot_be_served_says_what_to_change() {
+    let mut engine = random_engine(256);
+    let good = request("a", "fn f() {", "}");
+    let mut refused = |change: &dyn Fn(&mut InfillRequest), expected: &str| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        match engine.infill(&bad, &CancelToken::new(), &mut |_| ()) {
+            Err(InfillError::BadRequest(reason)) => assert!(reason.contains(expected), "{reason}"),
+            other => panic!("expected a refusal that names {expected}, got {other:?}"),
+        }
+    };
+    refused(&|request| request.segments.truncate(1), "no hole");
+    refused(&|request| request.segments.extend(request.segments.clone()), "one hole");
+    refused(&|request| request.limits.max_tokens = 0, "max_tokens");
+    refused(&|request| request.limits.max_tokens = 250, "6 tokens are left for the prompt");
+    refused(&|request| request.limits.max_tokens = usize::MAX, "ask for fewer");
+    refused(&|request| request.sampling.temperature = f64::NAN, "temperature");
+    refused(&|request| request.sampling.top_p = 0.0, "top_p");
+    refused(&|request| request.sampling.unmasking = Unmasking::Threshold(1.5), "threshold");
+    let no_steps = Unmasking::Static { steps_per_block: 0 };
+    refused(&|request| request.sampling.unmasking = no_steps, "steps");
+}
+
+#[test]
+fn a_model_directory_is_served_in_its_layout_or_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    let refusal = || match Engine::from_dir(dir.path()) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("an engine from a directory that cannot be served"),
+    };
+    assert!(refusal().contains("config.json is missing"));
+    let mut config = config_json("seed-fim", 512);
+    write("config.json", config.to_string().as_bytes());
+    assert!(refusal().contains("tokenizer.json is missing"));
+    write("tokenizer.json", TOKENIZER_JSON.replace("fim-middle", "fim-muddle").as_bytes());
+    assert!(refusal().contains("model.safetensors is missing"));
+    write("model.safetensors", &random_weights(&config));
+    assert!(refusal().contains("fill-in-the-middle tokens"));
+    write("tokenizer.json", TOKENIZER_JSON.as_bytes());
+    let mut engine = Engine::from_dir(dir.path()).unwrap();
+    assert_eq!(Some(engine.model_name()), dir.path().file_name().unwrap().to_str());
+    let result = fill(&mut engine, &request("a", "fn f(", ") {\n}\n"));
+    // Three markers, no begin token, and the rest of the line inside the suffix.
+    let plain: usize =
+        ["fn f(", ") {\n}\n"].map(|text| tokenizer().encode(text).unwrap().len()).iter().sum();
+    assert_eq!(result.stats.prompt_tokens, plain + 3);
+    config["vocab_size"] = 100.into();
+    write("config.json", config.to_string().as_bytes());
+    assert!(refusal().contains("900 ids but vocab_size in config.json is 100"));
+    config["vocab_size"] = 912.into();
+    config["diffcoder"] = serde_json::Value::Null;
+    write("config.json", config.to_string().as_bytes());
+    assert!(refusal().contains("choose another model directory"));
+}

@@ -1,0 +1,73 @@
+//! Recorded traces of the published Stable-DiffCoder loop on tiny models.
+
+use diffcoder_engine::decode::CommitMode;
+use diffcoder_engine::decode::case::{STABLE_ALGORITHM, StableCase};
+
+use crate::support::{golden_dir, golden_model};
+
+/// f32 forwards against PyTorch's; the recorded decisions keep a distance of 0.002 from going the other way.
+const CONFIDENCE_TOLERANCE: f64 = 1e-4;
+/// The rows of a fused forward differ from separate ones in the order of sums alone.
+const KEY_TOLERANCE: f32 = 1e-5;
+
+fn stable_cases() -> Vec<(String, StableCase)> {
+    let mut cases = Vec::new();
+    for entry in std::fs::read_dir(golden_dir().join("decode")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("stable_") {
+            let case = StableCase::from_json(&std::fs::read_to_string(path).unwrap()).unwrap();
+            assert_eq!(case.algorithm, STABLE_ALGORITHM);
+            cases.push((name, case));
+        }
+    }
+    cases.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(cases.len(), 13);
+    cases
+}
+
+#[test]
+fn every_stable_diffcoder_trace_replays() {
+    for (name, case) in stable_cases() {
+        let replay = case.replay(&golden_model(&case.model)).unwrap();
+        assert_eq!(replay.mismatch, None, "{name}");
+        assert!(replay.largest_error < CONFIDENCE_TOLERANCE, "{name}: {}", replay.largest_error);
+    }
+}
+
+#[test]
+fn a_replay_notices_another_token_and_another_confidence() {
+    let (_, mut case) = stable_cases().remove(0);
+    let model = golden_model(&case.model);
+    case.events_call_pos_token_conf[3].3 += 0.25;
+    assert!((case.replay(&model).unwrap().largest_error - 0.25).abs() < CONFIDENCE_TOLERANCE);
+    case.events_call_pos_token_conf[3].2 ^= 1;
+    assert!(case.replay(&model).unwrap().mismatch.unwrap().contains("commit 3"));
+}
+
+#[test]
+fn a_fused_commit_gives_the_tokens_and_keys_of_a_separate_one() {
+    for (name, case) in stable_cases() {
+        let model = golden_model(&case.model);
+        let (separate, tokens, cache) = case.decode(&model, CommitMode::Separate).unwrap();
+        let (fused, fused_tokens, fused_cache) = case.decode(&model, CommitMode::Fused).unwrap();
+        assert_eq!(fused_tokens, tokens, "{name}");
+        let placed = |outcome: &diffcoder_engine::decode::Outcome| -> Vec<(usize, u32)> {
+            outcome.events.iter().map(|event| (event.position, event.token)).collect()
+        };
+        assert_eq!(placed(&fused), placed(&separate), "{name}");
+        assert_eq!(fused.forwards.denoise, separate.forwards.denoise, "{name}");
+        assert_eq!(fused.forwards.commit + fused.forwards.prefill, 0, "{name}");
+        assert!(separate.forwards.commit >= 2, "{name}");
+        assert!(fused_cache.len() + case.params.block_length >= cache.len(), "{name}");
+        for layer in 0..model.config().n_layers {
+            let (want, got) = (cache.layer(layer), fused_cache.layer(layer));
+            for (want, got) in [(want.0, got.0), (want.1, got.1)] {
+                let width = want.len() / cache.len();
+                assert_eq!(got.len(), fused_cache.len() * width);
+                let worst = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst < KEY_TOLERANCE, "{name}: layer {layer} differs by {worst}");
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Serving, from text around a hole to its fill: windows, prefix reuse, decode.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+mod decode;
+mod engine;
+mod golden;
+mod support;
+mod windows;

@@ -1,0 +1,44 @@
+//! Stands between transport and methods: starts every message in the order of arrival, whatever else is under way.
+
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tower_lsp::jsonrpc::{Request, Response};
+use tower_service::Service;
+
+use crate::framing::{MALFORMED, answer_malformed};
+
+/// Wraps tower-lsp's service.
+///
+/// tower-lsp polls a message's handler for the first time when one of its concurrency slots is free and the client
+/// reads its answers. Polling once on arrival makes the synchronous part of a handler (edits, snapshots, cancels) run in
+/// the order of the messages even when neither holds. The poll after it registers the real waker.
+#[derive(Debug)]
+pub(crate) struct Admission<S>(pub(crate) S);
+
+impl<S> Service<Request> for Admission<S>
+where
+    S: Service<Request, Response = Option<Response>>,
+    S::Error: Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Option<Response>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Option<Response>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if request.method() == MALFORMED {
+            return Box::pin(ready(Ok(answer_malformed(request))));
+        }
+        let mut outcome = Box::pin(self.0.call(request));
+        match outcome.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => Box::pin(ready(outcome)),
+            Poll::Pending => outcome,
+        }
+    }
+}

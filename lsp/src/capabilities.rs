@@ -1,0 +1,28 @@
+//! What this server tells a client that it can do.
+
+use tower_lsp::gen_lsp_types::{
+    ClientCapabilities, InlineCompletionProvider, ServerCapabilities, TextDocumentSync,
+    TextDocumentSyncKind, TextDocumentSyncOptions,
+};
+
+use crate::position::PositionEncoding;
+
+/// The position encoding to use with a client.
+pub(crate) fn negotiate_encoding(client: &ClientCapabilities) -> PositionEncoding {
+    let offered = client.general.as_ref().and_then(|general| general.position_encodings.as_deref());
+    PositionEncoding::negotiate(offered.unwrap_or_default())
+}
+
+/// The server's capabilities under that encoding.
+pub(crate) fn server_capabilities(encoding: PositionEncoding) -> ServerCapabilities {
+    ServerCapabilities {
+        position_encoding: Some(encoding.kind()),
+        text_document_sync: Some(TextDocumentSync::Options(TextDocumentSyncOptions {
+            open_close: Some(true),
+            change: Some(TextDocumentSyncKind::Incremental),
+            ..TextDocumentSyncOptions::default()
+        })),
+        inline_completion_provider: Some(InlineCompletionProvider::Bool(true)),
+        ..ServerCapabilities::default()
+    }
+}

@@ -1,0 +1,9 @@
+//! The protocol's methods: one request or notification, one file.
+
+pub(crate) mod did_change;
+pub(crate) mod did_close;
+pub(crate) mod did_open;
+pub(crate) mod document_text;
+pub(crate) mod initialize;
+pub(crate) mod inline_completion;
+pub(crate) mod shutdown;

@@ -1,0 +1,169 @@
+//! The protocol's side of the program: names every method, and wires transport, session and worker together.
+//!
+//! Four duties make tower-lsp fit for requests that take seconds; the tests under `tests/protocol/` hold us to them:
+//! its window of concurrent messages is wide ([`MAX_CONCURRENT_MESSAGES`]); a handler changes or snapshots the session
+//! before its first `.await`, under a mutex; the future that waits for the model cancels its job when dropped; and a
+//! message that cannot be read never reaches tower-lsp (`framing.rs`).
+
+use std::io::Read as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diffcoder_engine::infiller::Infiller;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::runtime::Handle;
+use tower_lsp::gen_lsp_types::{
+    DidCloseTextDocumentParams, DidOpenTextDocumentParams, InitializeParams, InitializeResult,
+    InlineCompletionParams, InlineCompletionResponse, LspAny,
+};
+use tower_lsp::jsonrpc::Result;
+use tower_lsp::{LanguageServer, LspService};
+
+use crate::admission::Admission;
+use crate::error::{answer, notice};
+use crate::framing::forward_messages;
+use crate::handlers::document_text::{DocumentText, DocumentTextParams};
+use crate::handlers::{
+    did_change, did_close, did_open, document_text, initialize, inline_completion, shutdown,
+};
+use crate::state::Session;
+use crate::worker::Worker;
+
+/// Far more than the worker's queue ever holds open. tower-lsp's default of 4 would let four slow infills hold up
+/// every edit and cancel behind them.
+const MAX_CONCURRENT_MESSAGES: usize = 256;
+
+/// How long the end of a session waits for the forward that the model is in.
+const MODEL_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+const PIPE_BYTES: usize = 64 << 10;
+
+/// How a session with a client ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The client asked for `shutdown` first.
+    Orderly,
+    /// The client sent `exit`, or went away, without `shutdown`.
+    Abrupt,
+}
+
+impl From<SessionEnd> for ExitCode {
+    fn from(end: SessionEnd) -> Self {
+        match end {
+            SessionEnd::Orderly => Self::SUCCESS,
+            SessionEnd::Abrupt => Self::FAILURE,
+        }
+    }
+}
+
+/// Serves one client over this process's stdin and stdout until it exits. Nothing else may write to stdout.
+pub async fn serve_stdio(infiller: Box<dyn Infiller>) -> SessionEnd {
+    serve(read_stdin(), tokio::io::stdout(), infiller).await
+}
+
+/// Serves one client over `read` and `write` until it sends `exit` or closes `read`.
+///
+/// Returns with the model dropped, unless a forward takes longer than two seconds to notice that it is cancelled.
+pub async fn serve(
+    read: impl AsyncRead + Send + Unpin + 'static,
+    write: impl AsyncWrite,
+    infiller: Box<dyn Infiller>,
+) -> SessionEnd {
+    let (worker, worker_end) = Worker::start(infiller);
+    let session = Arc::new(Session::new(worker));
+    let (service, socket) =
+        LspService::build_with_lifecycle_methods(|_| Server { session: Arc::clone(&session) })
+            .custom_method("textDocument/didOpen", Server::did_open)
+            .custom_method("textDocument/didChange", Server::did_change)
+            .custom_method("textDocument/didClose", Server::did_close)
+            .custom_method("textDocument/inlineCompletion", Server::inline_completion)
+            .custom_method("diffcoder/documentText", Server::document_text)
+            .finish();
+
+    let (messages, forwarded) = tokio::io::duplex(PIPE_BYTES);
+    let input = tokio::spawn({
+        let session = Arc::clone(&session);
+        async move {
+            if let Err(error) = forward_messages(read, forwarded).await {
+                tracing::warn!("the client's messages ended with an error: {error}");
+            }
+            // Nobody is left to answer to; without this the transport would wait for every infill under way.
+            session.worker.close();
+        }
+    });
+    tower_lsp::Server::new(messages, write, socket)
+        .concurrency_level(MAX_CONCURRENT_MESSAGES)
+        .serve(Admission(service))
+        .await;
+    input.abort();
+    session.worker.close();
+    if tokio::time::timeout(MODEL_EXIT_TIMEOUT, worker_end.wait()).await.is_err() {
+        tracing::warn!("the model is still busy after {MODEL_EXIT_TIMEOUT:?}; leaving it behind");
+    }
+    if session.shutdown_was_requested() { SessionEnd::Orderly } else { SessionEnd::Abrupt }
+}
+
+/// This process's stdin, read by a thread of its own.
+///
+/// tokio's stdin would do the same on a thread that its runtime waits for when it ends: after `exit`, that is until
+/// the client closes the pipe.
+fn read_stdin() -> DuplexStream {
+    let (stdin, mut feed) = tokio::io::duplex(PIPE_BYTES);
+    let runtime = Handle::current();
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; PIPE_BYTES];
+        loop {
+            match std::io::stdin().lock().read(&mut buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => break,
+                Ok(n_bytes) if runtime.block_on(feed.write_all(&buffer[..n_bytes])).is_err() => {
+                    break;
+                }
+                Ok(_) => {}
+            }
+        }
+    });
+    stdin
+}
+
+/// Receives the protocol's methods; each is one call to its handler.
+#[derive(Debug)]
+struct Server {
+    session: Arc<Session>,
+}
+
+impl LanguageServer for Server {
+    async fn initialize(&self, params: InitializeParams) -> Result<InitializeResult> {
+        answer(initialize::handle(&self.session, params)).await
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        answer(shutdown::handle(&self.session)).await
+    }
+}
+
+impl Server {
+    async fn did_open(&self, params: DidOpenTextDocumentParams) {
+        notice(|| did_open::handle(&self.session, params));
+    }
+
+    async fn did_change(&self, params: LspAny) {
+        notice(|| did_change::handle(&self.session, params));
+    }
+
+    async fn did_close(&self, params: DidCloseTextDocumentParams) {
+        notice(|| did_close::handle(&self.session, params));
+    }
+
+    async fn inline_completion(
+        &self,
+        params: InlineCompletionParams,
+    ) -> Result<Option<InlineCompletionResponse>> {
+        answer(inline_completion::handle(&self.session, params)).await
+    }
+
+    async fn document_text(&self, params: DocumentTextParams) -> Result<DocumentText> {
+        answer(document_text::handle(&self.session, params)).await
+    }
+}

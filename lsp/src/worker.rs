@@ -1,0 +1,204 @@
+//! The thread that owns the model, and the queue in front of it.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+
+use diffcoder_engine::cancel::{CancelOnDrop, CancelToken};
+use diffcoder_engine::infiller::{Infill, InfillRequest, Infiller};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::error::RequestError;
+
+/// Most jobs that wait. There is at most one per document, and the transport must stay far from its own limit.
+const MAX_WAITING_JOBS: usize = 64;
+
+type Outcome = Result<Infill, RequestError>;
+
+/// Handle to the model's thread. Its methods never block for longer than a queue operation.
+#[derive(Debug)]
+pub(crate) struct Worker(Arc<Shared>);
+
+/// Resolves once the thread has ended and the model is dropped.
+#[derive(Debug)]
+pub(crate) struct WorkerEnd(oneshot::Receiver<()>);
+
+/// A job's answer to come. Dropping it cancels the job.
+#[derive(Debug)]
+pub(crate) struct PendingInfill {
+    outcome: oneshot::Receiver<Outcome>,
+    _cancel: CancelOnDrop,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Oldest first.
+    waiting: VecDeque<Job>,
+    /// Whom to answer for the job under way; `None` as soon as that is done, be it before the model returns.
+    running: Option<Ticket>,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Job {
+    request: InfillRequest,
+    ticket: Ticket,
+}
+
+#[derive(Debug)]
+struct Ticket {
+    document_key: String,
+    cancel: CancelToken,
+    reply: oneshot::Sender<Outcome>,
+}
+
+impl Ticket {
+    /// Stops the job and answers it.
+    fn retire(self, reason: RequestError) {
+        self.cancel.cancel();
+        self.answer(Err(reason));
+    }
+
+    /// Nobody listens any more if the client cancelled; then the answer has been given elsewhere.
+    fn answer(self, outcome: Outcome) {
+        drop(self.reply.send(outcome));
+    }
+}
+
+impl Queue {
+    /// Stops and answers every job whose document `belongs`.
+    fn retire(&mut self, belongs: impl Fn(&str) -> bool, reason: impl Fn(&str) -> RequestError) {
+        let (retired, kept): (VecDeque<Job>, _) =
+            self.waiting.drain(..).partition(|job| belongs(&job.ticket.document_key));
+        self.waiting = kept;
+        let running = self.running.take_if(|ticket| belongs(&ticket.document_key));
+        for ticket in retired.into_iter().map(|job| job.ticket).chain(running) {
+            let reason = reason(&ticket.document_key);
+            ticket.retire(reason);
+        }
+    }
+}
+
+impl Worker {
+    /// Starts the thread that owns `infiller`.
+    pub(crate) fn start(infiller: Box<dyn Infiller>) -> (Self, WorkerEnd) {
+        let shared = Arc::new(Shared::default());
+        let (ended, end) = oneshot::channel();
+        let worker = Self(Arc::clone(&shared));
+        thread::Builder::new()
+            .name("infiller".to_owned())
+            .spawn(move || {
+                shared.run(infiller);
+                drop(ended);
+            })
+            .expect("a process that cannot start one thread cannot serve");
+        (worker, WorkerEnd(end))
+    }
+
+    /// Queues `request`; an older one for the same document is stopped and answered with `Superseded`.
+    pub(crate) fn submit(&self, request: InfillRequest) -> PendingInfill {
+        let cancel = CancelToken::new();
+        let (reply, outcome) = oneshot::channel();
+        let pending = PendingInfill { outcome, _cancel: cancel.cancel_on_drop() };
+        let ticket = Ticket { document_key: request.document_key.clone(), cancel, reply };
+
+        let mut queue = self.0.queue.lock();
+        if queue.is_closed {
+            ticket.retire(RequestError::ShuttingDown);
+            return pending;
+        }
+        queue.retire(
+            |key| key == ticket.document_key,
+            |key| RequestError::Superseded(key.to_owned()),
+        );
+        queue.waiting.retain(|job| !job.ticket.cancel.is_cancelled());
+        if queue.waiting.len() >= MAX_WAITING_JOBS
+            && let Some(oldest) = queue.waiting.pop_front()
+        {
+            oldest.ticket.retire(RequestError::Overload);
+        }
+        queue.waiting.push_back(Job { request, ticket });
+        self.0.changed.notify_one();
+        pending
+    }
+
+    /// Stops and answers what is queued or running for the document.
+    pub(crate) fn cancel_document(&self, document_key: &str) {
+        self.0
+            .queue
+            .lock()
+            .retire(|key| key == document_key, |key| RequestError::DocumentClosed(key.to_owned()));
+    }
+
+    /// Stops and answers every job, takes no more, and lets the thread end.
+    pub(crate) fn close(&self) {
+        let mut queue = self.0.queue.lock();
+        queue.is_closed = true;
+        queue.retire(|_| true, |_| RequestError::ShuttingDown);
+        self.0.changed.notify_one();
+    }
+}
+
+impl Shared {
+    fn run(&self, mut infiller: Box<dyn Infiller>) {
+        while let Some((request, cancel)) = self.next_job() {
+            let outcome =
+                catch_unwind(AssertUnwindSafe(|| infiller.infill(&request, &cancel, &mut |_| {})));
+            let outcome = match outcome {
+                Ok(result) => result.map_err(RequestError::from),
+                Err(payload) => Err(RequestError::from_panic(&*payload)),
+            };
+            if let Err(error @ (RequestError::Panicked(_) | RequestError::Infill(_))) = &outcome {
+                tracing::debug!(document = request.document_key, "no infill: {error}");
+            }
+            let ticket = self.queue.lock().running.take();
+            if let Some(ticket) = ticket {
+                ticket.answer(outcome);
+            }
+        }
+    }
+
+    /// Waits for a job that somebody still wants; `None` once closed.
+    fn next_job(&self) -> Option<(InfillRequest, CancelToken)> {
+        let mut queue = self.queue.lock();
+        loop {
+            if queue.is_closed {
+                return None;
+            }
+            match queue.waiting.pop_front() {
+                Some(job) if job.ticket.cancel.is_cancelled() => {}
+                Some(Job { request, ticket }) => {
+                    let cancel = ticket.cancel.clone();
+                    queue.running = Some(ticket);
+                    return Some((request, cancel));
+                }
+                None => self.changed.wait(&mut queue),
+            }
+        }
+    }
+}
+
+impl PendingInfill {
+    /// Waits for the answer.
+    pub(crate) async fn outcome(self) -> Outcome {
+        // The guard lives in `self` until here. A sender dropped unsent can only mean that the thread is gone.
+        let Self { outcome, _cancel } = self;
+        outcome.await.unwrap_or(Err(RequestError::ShuttingDown))
+    }
+}
+
+impl WorkerEnd {
+    /// Waits until the thread has ended.
+    pub(crate) async fn wait(self) {
+        // The sender is dropped, never used: an error is the signal.
+        drop(self.0.await);
+    }
+}

@@ -1,0 +1,17 @@
+//! Every required reference case passes.
+
+use std::path::Path;
+
+use diffcoder_tests::conformance;
+
+#[test]
+fn the_reference_cases_pass() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let cases = conformance::run(&directory, &mut |case| println!("{case}")).unwrap();
+    let fatal: Vec<String> =
+        cases.iter().filter(|case| case.is_fatal()).map(ToString::to_string).collect();
+    assert!(fatal.is_empty(), "{}", fatal.join("\n"));
+    for kind in ["forward/"] {
+        assert!(cases.iter().any(|case| case.name.starts_with(kind)), "no case of {kind} was run");
+    }
+}

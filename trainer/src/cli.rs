@@ -1,0 +1,205 @@
+//! The command line: one subcommand for each step from source code to a model directory.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use diffcoder_engine::kernels::matmul::Precision;
+use diffcoder_engine::model::ops::Ops;
+use diffcoder_engine::tokenizer::Tokenizer;
+
+use crate::config::{Matmul, Recipe};
+use crate::data::Split;
+use crate::data::command::{DataArgs, run_data};
+use crate::data::corpus::read_split;
+use crate::data::loader::{Loader, LoaderOptions};
+use crate::data::sample::{SampleOptions, Sampler};
+use crate::export::ExportType;
+use crate::stage::{Stage, summary};
+use crate::tokenizer_training::{TokenizerArgs, run_tokenizer};
+use crate::train::{Batches, Outcome, Run, Start, train};
+use crate::{curves, export};
+
+/// What the shell sees after Ctrl-C: 128 plus the number of the signal.
+const INTERRUPTED: u8 = 130;
+
+/// Builds a code model from source code on your disk.
+#[derive(clap::Parser, Debug)]
+#[command(name = "diffcoder-train", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    Data(DataArgs),
+    Tokenizer(TokenizerArgs),
+    Train(TrainArgs),
+    Export(ExportArgs),
+    Curves(CurvesArgs),
+}
+
+/// Train a model as a recipe says.
+#[derive(clap::Args, Debug)]
+struct TrainArgs {
+    /// The recipe (see trainer/recipes).
+    recipe: PathBuf,
+    /// Run folder for checkpoints and metrics.
+    #[arg(long)]
+    out: PathBuf,
+    /// Folder that `data` wrote; the recipe's by default.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Folder that `tokenizer` wrote; the recipe's by default.
+    #[arg(long)]
+    tokenizer: Option<PathBuf>,
+    /// Go on from the newest checkpoint of the run folder.
+    #[arg(long)]
+    resume: bool,
+    /// Stop with a checkpoint after this many minutes.
+    #[arg(long, value_name = "MINUTES")]
+    max_minutes: Option<f64>,
+}
+
+/// Write a checkpoint as a model directory.
+#[derive(clap::Args, Debug)]
+struct ExportArgs {
+    /// Checkpoint folder (RUN/checkpoints/step-…).
+    checkpoint: PathBuf,
+    /// Folder of the tokenizer that it was trained with.
+    #[arg(long)]
+    tokenizer: PathBuf,
+    /// The model directory to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// Number type of the weights.
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: ExportType,
+}
+
+/// Draw loss and gradient norm of a run as SVG.
+#[derive(clap::Args, Debug)]
+struct CurvesArgs {
+    /// Run folder.
+    run: PathBuf,
+    /// Folder for the pictures.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Cli {
+    /// Runs the chosen subcommand.
+    pub fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Data(args) => run_data(args)?,
+            Command::Tokenizer(args) => run_tokenizer(args)?,
+            Command::Train(args) => return run_train(&args),
+            Command::Export(args) => {
+                let ExportArgs { checkpoint, tokenizer, out, dtype } = args;
+                let difference = export::export(&checkpoint, &tokenizer, &out, dtype)?;
+                print_line(&format!(
+                    "{} loads, and its logits differ by at most {difference} from the checkpoint's",
+                    out.display()
+                ));
+            }
+            Command::Curves(args) => {
+                for path in curves::draw(&args.run, &args.out)? {
+                    print_line(&path.display().to_string());
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn run_train(args: &TrainArgs) -> Result<ExitCode> {
+    let recipe = Recipe::read(&args.recipe)?;
+    let recipe_text = std::fs::read_to_string(&args.recipe)
+        .with_context(|| format!("cannot read the recipe {}", args.recipe.display()))?;
+    let data = folder("data", args.data.as_ref(), recipe.run.data.as_ref())?;
+    let tokenizer_dir =
+        folder("tokenizer", args.tokenizer.as_ref(), recipe.run.tokenizer.as_ref())?;
+    let tokenizer = Tokenizer::from_dir(&tokenizer_dir)?;
+    ensure!(
+        tokenizer.vocab_size() <= recipe.model.vocab,
+        "the tokenizer in {} has {} tokens, more than [model] vocab = {} of the recipe: make them equal",
+        tokenizer_dir.display(),
+        tokenizer.vocab_size(),
+        recipe.model.vocab
+    );
+    let model = recipe.model_config().map_err(anyhow::Error::msg)?;
+    eprint_line(summary(&recipe, &model).trim_end());
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
+        .context("cannot listen for Ctrl-C")?;
+    let max_time = args.max_minutes.map(|minutes| {
+        Duration::try_from_secs_f64(minutes * 60.0)
+            .context("--max-minutes must be a positive number of minutes")
+    });
+    let run = Run {
+        recipe: &recipe,
+        recipe_text: &recipe_text,
+        out: &args.out,
+        mask_token: tokenizer.special().mask,
+        ops: ops(recipe.run.matmul),
+        start: if args.resume { Start::Resume } else { Start::Fresh },
+        max_time: max_time.transpose()?,
+        stop: &stop,
+    };
+    let documents = Arc::new(read_split(&data, Split::Train)?);
+    let open_stage = |stage: &Stage, first_step| -> Result<Batches> {
+        let sampling = SampleOptions {
+            infill_rate: stage.section.infill_rate,
+            block_length: recipe.objective.block,
+        };
+        let shape = LoaderOptions {
+            rows: stage.section.batch_rows,
+            len: stage.section.seq_len,
+            seed: recipe.run.seed,
+        };
+        let sampler = Sampler::new(tokenizer.clone(), sampling)?;
+        let loader = Loader::new(Arc::clone(&documents), sampler, shape)?;
+        Ok(Box::new(Arc::new(loader).prefetch(first_step)))
+    };
+    let outcome = train(&run, &open_stage)?;
+    let (said, checkpoint, code) = match &outcome {
+        Outcome::Finished(at) => ("finished", at, ExitCode::SUCCESS),
+        Outcome::TimeUp(at) => ("the time is up; --resume goes on", at, ExitCode::SUCCESS),
+        Outcome::Interrupted(at) => {
+            ("interrupted; --resume goes on", at, ExitCode::from(INTERRUPTED))
+        }
+    };
+    eprint_line(&format!("{said}: {}", checkpoint.display()));
+    Ok(code)
+}
+
+fn folder(what: &str, flag: Option<&PathBuf>, recipe: Option<&PathBuf>) -> Result<PathBuf> {
+    flag.or(recipe).cloned().with_context(|| {
+        format!("no {what} folder: name it with --{what} or as `{what}` in [run] of the recipe")
+    })
+}
+
+/// The op set for a recipe's precision.
+fn ops(matmul: Matmul) -> Ops {
+    let precision = match matmul {
+        Matmul::F32 => Precision::F32,
+        Matmul::Bf16 => Precision::Bf16,
+    };
+    Ops::Fused { precision }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of a command")]
+fn print_line(text: &str) {
+    println!("{text}");
+}
+
+fn eprint_line(text: &str) {
+    eprintln!("{text}");
+}

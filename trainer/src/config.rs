@@ -1,0 +1,442 @@
+//! Recipes: a run as written in a TOML file, read strictly.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use diffcoder_engine::model::config::ModelConfig;
+
+use crate::objective::loss::Normaliser;
+use crate::objective::noise::{Clip, RateUnit};
+use crate::optim::adamw::{AdamWSettings, DecayGroup};
+
+/// Why a recipe cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The file could not be read.
+    #[error("cannot read the recipe {}: {source}", path.display())]
+    Read {
+        /// The recipe.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A key is unknown or missing, or a value is of the wrong kind.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Syntax {
+        /// The recipe.
+        path: PathBuf,
+        /// Line in the file, from 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The values do not fit together.
+    #[error("{}: {reason}", path.display())]
+    Impossible {
+        /// The recipe.
+        path: PathBuf,
+        /// What does not fit, and the mend.
+        reason: String,
+    },
+}
+
+/// A recipe as written.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name, seed, inputs.
+    pub run: RunSection,
+    /// The transformer.
+    pub model: ModelSection,
+    /// What the paper leaves open.
+    #[serde(default)]
+    pub objective: ObjectiveSection,
+    /// Stages in order.
+    #[serde(rename = "stage")]
+    pub stages: Vec<StageSection>,
+    /// AdamW and clipping.
+    pub optimizer: OptimizerSection,
+    /// The learning-rate curve over all stages.
+    pub schedule: ScheduleSection,
+    /// When to save.
+    #[serde(default)]
+    pub checkpoint: CheckpointSection,
+}
+
+/// `[run]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct RunSection {
+    /// Name of the model, for people.
+    pub name: String,
+    /// Seed of initial weights, data order and noise.
+    pub seed: u64,
+    /// Folder that `diffcoder-train data` wrote; `--data` wins over it.
+    pub data: Option<PathBuf>,
+    /// Folder that `diffcoder-train tokenizer` wrote; `--tokenizer` wins over it.
+    pub tokenizer: Option<PathBuf>,
+    /// Precision of the matrix products; weights, moments and everything else stay f32.
+    #[serde(default)]
+    pub matmul: Matmul,
+}
+
+/// Precision of the matrix products of forward and backward.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Matmul {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// Inputs rounded to bf16, sums in f32; falls back to f32 where the processor has no fast bf16.
+    Bf16,
+}
+
+/// `[model]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSection {
+    /// `llama`, `qwen2` or `qwen3`.
+    #[serde(default = "default_dialect")]
+    pub dialect: String,
+    /// L.
+    pub layers: usize,
+    /// D.
+    pub width: usize,
+    /// Width of the gated MLP.
+    pub mlp: usize,
+    /// H.
+    pub heads: usize,
+    /// Hkv.
+    pub kv_heads: usize,
+    /// Dh.
+    pub head_size: usize,
+    /// V: at least the tokenizer's size.
+    pub vocab: usize,
+    /// Whether the head is the embedding.
+    #[serde(default = "default_tied")]
+    pub tied: bool,
+    /// Base of the rotary frequencies.
+    #[serde(default = "default_rope_theta")]
+    pub rope_theta: f64,
+}
+
+/// `[objective]`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectiveSection {
+    /// N, tokens of one block.
+    pub block: usize,
+    /// What shares one mask ratio: `block` or `sequence`.
+    pub rate: RateUnit,
+    /// Whether CPT clips the mask ratio to `[1/N, 1]` and forces a mask into an empty block: `on` or `off`.
+    pub clip: Clip,
+    /// What the CPT loss is divided by: `all` tokens or `masked` ones.
+    pub normaliser: Normaliser,
+    /// What the warmup loss is divided by.
+    pub warmup_normaliser: Normaliser,
+}
+
+impl Default for ObjectiveSection {
+    fn default() -> Self {
+        Self {
+            block: 4,
+            rate: RateUnit::Block,
+            clip: Clip::On,
+            normaliser: Normaliser::All,
+            warmup_normaliser: Normaliser::Masked,
+        }
+    }
+}
+
+/// What a stage trains.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum StageKind {
+    /// Next-token prediction under the causal mask.
+    Ar,
+    /// Corruption warmup (paper, eq. 10).
+    Warmup,
+    /// Block diffusion with the clipped schedule.
+    Cpt,
+}
+
+impl StageKind {
+    /// Its name in recipes, metrics and model directories.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ar => "ar",
+            Self::Warmup => "warmup",
+            Self::Cpt => "cpt",
+        }
+    }
+}
+
+/// `[[stage]]`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct StageSection {
+    /// What it trains.
+    pub kind: StageKind,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// T, tokens of a row.
+    pub seq_len: usize,
+    /// Rows of a step.
+    pub batch_rows: usize,
+    /// Rows of one forward; their gradients are added up to those of the step.
+    pub micro_rows: usize,
+    /// Share of documents laid out as infill samples, 0 to 1.
+    pub infill_rate: f64,
+}
+
+/// `[optimizer]`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerSection {
+    /// Learning rate of the stable stretch.
+    pub lr: f64,
+    /// Decay of the two moments.
+    #[serde(default = "default_betas")]
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    #[serde(default = "default_eps")]
+    pub eps: f64,
+    /// Decoupled weight decay.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// What decays: `matrices`, `all` or `none`.
+    #[serde(default)]
+    pub decay: DecayGroup,
+    /// Largest global gradient norm of an update.
+    #[serde(default = "default_clip_norm")]
+    pub clip_norm: f64,
+}
+
+impl OptimizerSection {
+    /// The settings of the optimizer itself.
+    pub fn settings(&self) -> AdamWSettings {
+        AdamWSettings {
+            betas: self.betas,
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+            decay: self.decay,
+        }
+    }
+}
+
+/// `[schedule]`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSection {
+    /// Steps over which the rate rises, at the start of the run.
+    pub warmup_steps: u64,
+    /// Steps over which it falls, at the end of the run.
+    pub decay_steps: u64,
+    /// Rate at the last step, as a share of the peak.
+    #[serde(default)]
+    pub floor: f64,
+}
+
+/// `[checkpoint]`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSection {
+    /// Save after this many steps …
+    pub every_steps: u64,
+    /// … or this many minutes, whatever comes first.
+    pub every_minutes: f64,
+    /// How many of the newest to keep; the one at each stage's end stays too.
+    pub keep: usize,
+}
+
+impl Default for CheckpointSection {
+    fn default() -> Self {
+        Self { every_steps: 1000, every_minutes: 10.0, keep: 2 }
+    }
+}
+
+fn default_dialect() -> String {
+    "qwen3".to_owned()
+}
+
+fn default_tied() -> bool {
+    true
+}
+
+fn default_rope_theta() -> f64 {
+    10_000.0
+}
+
+fn default_betas() -> [f64; 2] {
+    [0.9, 0.95]
+}
+
+fn default_eps() -> f64 {
+    1e-8
+}
+
+fn default_clip_norm() -> f64 {
+    1.0
+}
+
+impl Recipe {
+    /// Reads and checks a recipe file.
+    pub fn read(path: &Path) -> Result<Self, RecipeError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses and checks the text of a recipe; `path` names it in errors.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, RecipeError> {
+        let recipe: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start.min(text.len()));
+            RecipeError::Syntax {
+                path: path.to_owned(),
+                line: text[..at].matches('\n').count() + 1,
+                reason: error.message().replace('\n', " "),
+            }
+        })?;
+        match recipe.check() {
+            Ok(()) => Ok(recipe),
+            Err(reason) => Err(RecipeError::Impossible { path: path.to_owned(), reason }),
+        }
+    }
+
+    /// The transformer that the recipe describes, not yet trained.
+    pub fn model_config(&self) -> Result<ModelConfig, String> {
+        let model = &self.model;
+        let json = serde_json::json!({
+            "model_type": model.dialect,
+            "hidden_size": model.width,
+            "intermediate_size": model.mlp,
+            "num_hidden_layers": model.layers,
+            "num_attention_heads": model.heads,
+            "num_key_value_heads": model.kv_heads,
+            "head_dim": model.head_size,
+            "vocab_size": model.vocab,
+            "tie_word_embeddings": model.tied,
+            "rope_theta": model.rope_theta,
+            "rms_norm_eps": 1e-6,
+            "max_position_embeddings": self.context_tokens(),
+        });
+        ModelConfig::from_json(&json.to_string()).map_err(|error| format!("[model]: {error}"))
+    }
+
+    /// The longest row of any stage: what the model may be asked for later.
+    pub fn context_tokens(&self) -> usize {
+        self.stages.iter().map(|stage| stage.seq_len).max().unwrap_or(0)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.model_config()?;
+        let block = self.objective.block;
+        if !(1..=16).contains(&block) {
+            return Err(format!("[objective] block is {block}: choose 1 to 16 tokens"));
+        }
+        if self.stages.is_empty() {
+            return Err("there is no [[stage]]: add at least one".to_owned());
+        }
+        for (index, stage) in self.stages.iter().enumerate() {
+            stage.check(block).map_err(|reason| {
+                format!("stage {} ({}): {reason}", index + 1, stage.kind.name())
+            })?;
+        }
+        let optimizer = &self.optimizer;
+        for (name, value) in [("lr", optimizer.lr), ("clip_norm", optimizer.clip_norm)] {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(format!("[optimizer] {name} is {value}: it must be above 0"));
+            }
+        }
+        if !optimizer.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
+            return Err("[optimizer] betas must lie in [0, 1)".to_owned());
+        }
+        let total: u64 = self.stages.iter().map(|stage| stage.steps).sum();
+        let ScheduleSection { warmup_steps, decay_steps, floor } = self.schedule;
+        if warmup_steps + decay_steps > total {
+            return Err(format!(
+                "[schedule] warmup_steps {warmup_steps} and decay_steps {decay_steps} do not fit into the {total} steps of \
+                 all stages: make them shorter"
+            ));
+        }
+        if !(0.0..=1.0).contains(&floor) {
+            return Err(format!("[schedule] floor is {floor}: it is a share of lr, 0 to 1"));
+        }
+        let checkpoint = &self.checkpoint;
+        if checkpoint.every_steps == 0 || checkpoint.keep == 0 || checkpoint.every_minutes <= 0.0 {
+            return Err(
+                "[checkpoint] every_steps, every_minutes and keep must be above 0".to_owned()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl StageSection {
+    fn check(&self, block: usize) -> Result<(), String> {
+        let Self { steps, seq_len, batch_rows, micro_rows, infill_rate, .. } = *self;
+        if steps == 0 || seq_len == 0 || batch_rows == 0 || micro_rows == 0 {
+            return Err("steps, seq_len, batch_rows and micro_rows must be above 0".to_owned());
+        }
+        if !batch_rows.is_multiple_of(micro_rows) {
+            return Err(format!(
+                "batch_rows {batch_rows} is no multiple of micro_rows {micro_rows}: choose a micro_rows that divides it"
+            ));
+        }
+        if !seq_len.is_multiple_of(block) || seq_len < 2 * block {
+            return Err(format!(
+                "seq_len {seq_len} is no multiple of the block of {block} tokens, or shorter than two: choose one that is"
+            ));
+        }
+        if !(0.0..=1.0).contains(&infill_rate) {
+            return Err(format!("infill_rate {infill_rate} is no share: choose 0 to 1"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NANO: &str = include_str!("../recipes/nano.toml");
+
+    fn error_of(from: &str, to: &str) -> String {
+        assert!(NANO.contains(from), "the recipe has no {from}");
+        Recipe::parse(&NANO.replacen(from, to, 1), Path::new("r.toml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_shipped_recipe_is_sound() {
+        let recipe = Recipe::parse(NANO, Path::new("nano.toml")).unwrap();
+        let config = recipe.model_config().unwrap();
+        assert_eq!((config.n_layers, config.hidden_size, config.vocab_size), (4, 256, 4096));
+        assert!(config.n_parameters() < 5_000_000);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = error_of("[optimizer]\n", "[optimizer]\nlearning_rate = 1\n");
+        let line = NANO[..NANO.find("[optimizer]").unwrap()].matches('\n').count() + 2;
+        assert!(error.contains("learning_rate"), "{error}");
+        assert!(error.starts_with(&format!("r.toml, line {line}: ")), "{error}");
+        assert!(!error.contains('\n'));
+    }
+
+    #[test]
+    fn impossible_values_get_one_sentence_each() {
+        let micro = NANO.lines().find(|line| line.starts_with("micro_rows")).unwrap();
+        let length = NANO.lines().find(|line| line.starts_with("seq_len")).unwrap();
+        for (from, to, expected) in [
+            (micro, "micro_rows = 7", "no multiple of micro_rows 7"),
+            (length, "seq_len = 510", "no multiple of the block of 4"),
+            ("kv_heads = 2", "kv_heads = 3", "3 key/value heads"),
+            ("seed = ", "seed = -", "line "),
+            ("warmup_steps = ", "warmup_steps = 99999999", "do not fit"),
+        ] {
+            let error = error_of(from, to);
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Bits per byte of plain text: the exact NELBO of a block-diffusion model, the log-likelihood of an autoregressive one.
+
+use std::f64::consts::LN_2;
+
+use candle_core::{Device, Tensor};
+use serde::Serialize;
+
+use diffcoder_engine::error::Result;
+use diffcoder_engine::model::Model;
+use diffcoder_engine::model::mask::SequenceMask;
+
+use crate::objective::loss::{mask_patterns, next_token_targets, pattern_weight};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// `-log2 p(text)` of next-token prediction.
+    Likelihood,
+    /// The exact upper bound on it of block diffusion: all mask patterns of a block, no sampling.
+    Nelbo,
+}
+
+/// A plain text as one sequence: `bos`, its tokens, `eos` to the block edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainRow {
+    /// Token ids; the number of them is a multiple of N. The first is the opener and is not scored.
+    pub tokens: Vec<u32>,
+    /// UTF-8 bytes of the text that the tokens stand for.
+    pub bytes: usize,
+}
+
+/// Bits and bytes of some texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Tally {
+    /// Texts scored.
+    pub documents: usize,
+    /// Tokens scored, closing ones included.
+    pub tokens: usize,
+    /// UTF-8 bytes of the texts.
+    pub bytes: usize,
+    /// Summed bits.
+    pub bits: f64,
+    /// `bits / bytes`.
+    pub bits_per_byte: f64,
+}
+
+impl Tally {
+    /// Adds the score of one row.
+    pub fn add(&mut self, row: &PlainRow, nats: f64) {
+        self.documents += 1;
+        self.tokens += row.tokens.len() - 1;
+        self.bytes += row.bytes;
+        self.bits += nats / LN_2;
+        self.bits_per_byte = self.bits / self.bytes.max(1) as f64;
+    }
+}
+
+impl PlainRow {
+    /// Lays `ids` out in at most `max_tokens` (a multiple of `block`); `bytes_of` gives the length of a token's text.
+    pub fn new(
+        ids: &[u32],
+        (bos, eos): (u32, u32),
+        (block, max_tokens): (usize, usize),
+        bytes_of: impl Fn(u32) -> usize,
+    ) -> Self {
+        let kept = &ids[..ids.len().min(max_tokens - 1)];
+        let mut tokens = vec![bos];
+        tokens.extend(kept);
+        // A whole text is closed as in training; a cut one is not over.
+        if kept.len() == ids.len() && tokens.len() < max_tokens {
+            tokens.push(eos);
+        }
+        while !tokens.len().is_multiple_of(block) {
+            tokens.push(eos);
+        }
+        Self { tokens, bytes: kept.iter().map(|&id| bytes_of(id)).sum() }
+    }
+}
+
+/// Nats of a row under `measure`. `mask_token` hides, `block` is N.
+pub fn nats(
+    model: &Model,
+    row: &PlainRow,
+    measure: Measure,
+    (mask_token, block): (u32, usize),
+) -> Result<f64> {
+    match measure {
+        Measure::Likelihood => likelihood(model, &row.tokens),
+        Measure::Nelbo => nelbo(model, &row.tokens, mask_token, block),
+    }
+}
+
+fn likelihood(model: &Model, tokens: &[u32]) -> Result<f64> {
+    let len = tokens.len();
+    let ids = Tensor::from_slice(tokens, (1, len), &Device::Cpu)?;
+    let positions: Vec<u32> = (0..len as u32).collect();
+    let hidden = model.forward_sequence(&ids, &positions, SequenceMask::Causal)?;
+    let (rows, targets) = next_token_targets(tokens, &vec![true; len], len);
+    let nll = predicted_nll(model, &hidden.get(0)?, &rows, targets)?;
+    Ok(nll.into_iter().map(f64::from).sum())
+}
+
+/// Every pattern is one noisy row in which all blocks carry that pattern: noisy blocks do not see each other, so one
+/// forward scores the pattern in each block.
+fn nelbo(model: &Model, tokens: &[u32], mask_token: u32, block: usize) -> Result<f64> {
+    let len = tokens.len();
+    let clean = Tensor::from_slice(tokens, (1, len), &Device::Cpu)?;
+    let positions: Vec<u32> = (0..len as u32).collect();
+    let mut total = 0.0;
+    for pattern in mask_patterns(block) {
+        let mut noisy = tokens.to_vec();
+        let (mut rows, mut weights) = (Vec::new(), Vec::new());
+        for first in (0..len).step_by(block) {
+            // The opener of the first block is no maskable token.
+            let n_fixed = usize::from(first == 0);
+            if first == 0 && pattern.bits & 1 == 1 {
+                continue;
+            }
+            let n_masked = pattern.bits.count_ones() as usize;
+            let weight = pattern_weight(n_masked, block - n_fixed);
+            for at in (0..block).filter(|at| pattern.bits >> at & 1 == 1) {
+                noisy[first + at] = mask_token;
+                rows.push((first + at) as u32);
+                weights.push(weight);
+            }
+        }
+        if rows.is_empty() {
+            continue;
+        }
+        let noisy = Tensor::from_vec(noisy, (1, len), &Device::Cpu)?;
+        let hidden = model.forward_doubled(&noisy, &clean, &positions, block)?.get(0)?.get(0)?;
+        let targets = rows.iter().map(|&row| tokens[row as usize]).collect();
+        let nll = predicted_nll(model, &hidden, &rows, targets)?;
+        total += nll.iter().zip(weights).map(|(&nll, weight)| f64::from(nll) * weight).sum::<f64>();
+    }
+    Ok(total)
+}
+
+/// hidden: (T, D) -> cross-entropy of each of `rows` with its target.
+fn predicted_nll(
+    model: &Model,
+    hidden: &Tensor,
+    rows: &[u32],
+    targets: Vec<u32>,
+) -> Result<Vec<f32>> {
+    let n = rows.len();
+    let hidden = hidden.index_select(&Tensor::from_slice(rows, n, &Device::Cpu)?, 0)?;
+    let targets = Tensor::from_vec(targets, n, &Device::Cpu)?;
+    Ok(model.head_nll(&hidden, &targets)?.to_vec1()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use candle_core::DType;
+    use diffcoder_engine::model::config::ModelConfig;
+    use diffcoder_engine::model::ops::Ops;
+    use diffcoder_engine::model::weights::Weights;
+
+    use super::*;
+    use crate::parameters::Parameters;
+    use crate::rng::{Stream, stream};
+
+    const BLOCK: usize = 4;
+    const MASK: u32 = 5;
+
+    fn config() -> ModelConfig {
+        ModelConfig::from_json(
+            r#"{"model_type":"qwen3","hidden_size":16,"intermediate_size":24,"num_hidden_layers":2,
+            "num_attention_heads":2,"num_key_value_heads":1,"head_dim":8,"vocab_size":64,"tie_word_embeddings":true,
+            "max_position_embeddings":64,"rms_norm_eps":1e-6,"rope_theta":10000.0}"#,
+        )
+        .unwrap()
+    }
+
+    fn row() -> PlainRow {
+        let ids: Vec<u32> = (0..9).map(|i| 10 + i * 5).collect();
+        PlainRow::new(&ids, (0, 2), (BLOCK, 32), |_| 3)
+    }
+
+    #[test]
+    fn rows_are_opened_closed_and_cut_at_block_edges() {
+        assert_eq!(row().tokens, [0, 10, 15, 20, 25, 30, 35, 40, 45, 50, 2, 2]);
+        assert_eq!(row().bytes, 27);
+        let cut = PlainRow::new(&[10; 9], (0, 2), (BLOCK, 8), |_| 1);
+        assert_eq!(cut.tokens, [0, 10, 10, 10, 10, 10, 10, 10]);
+        assert_eq!(cut.bytes, 7);
+        let exact = PlainRow::new(&[10; 7], (0, 2), (BLOCK, 16), |_| 1);
+        assert_eq!(exact.tokens[8..], [2, 2, 2, 2], "a text that ends on an edge is closed too");
+    }
+
+    #[test]
+    fn a_model_that_knows_nothing_pays_the_logarithm_of_the_vocabulary() {
+        let config = config();
+        let zeros: BTreeMap<String, Tensor> = config
+            .parameter_shapes()
+            .into_iter()
+            .map(|(name, shape)| {
+                (name, Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap())
+            })
+            .collect();
+        let model =
+            Model::new(&config, Weights::from_tensors(zeros, "zeros"), Ops::default()).unwrap();
+        for measure in [Measure::Likelihood, Measure::Nelbo] {
+            let found = nats(&model, &row(), measure, (MASK, BLOCK)).unwrap();
+            assert!((found - 11.0 * 64f64.ln()).abs() < 1e-3, "{measure:?} {found}");
+        }
+    }
+
+    /// Against the definition: each block alone behind its clean prefix, under the mask that serving uses.
+    #[test]
+    fn nelbo_is_that_of_decoding_block_by_block() {
+        let config = config();
+        let parameters = Parameters::init(&config, &mut stream(3, 0, Stream::Init)).unwrap();
+        let model = parameters.model(&config, Ops::default()).unwrap();
+        let tokens = row().tokens;
+        let mut expected = 0.0;
+        for first in (0..tokens.len()).step_by(BLOCK) {
+            let fixed = usize::from(first == 0);
+            for pattern in mask_patterns(BLOCK - fixed) {
+                let mut ids = tokens[..first + BLOCK].to_vec();
+                let masked: Vec<u32> = (0..BLOCK - fixed)
+                    .filter(|at| pattern.bits >> at & 1 == 1)
+                    .map(|at| (first + fixed + at) as u32)
+                    .collect();
+                for &at in &masked {
+                    ids[at as usize] = MASK;
+                }
+                let positions: Vec<u32> = (0..ids.len() as u32).collect();
+                let n = ids.len();
+                let ids = Tensor::from_vec(ids, (1, n), &Device::Cpu).unwrap();
+                let mask = SequenceMask::BlockCausal { block: BLOCK };
+                let hidden = model.forward_sequence(&ids, &positions, mask).unwrap().get(0).unwrap();
+                let targets = masked.iter().map(|&at| tokens[at as usize]).collect();
+                let nll = predicted_nll(&model, &hidden, &masked, targets).unwrap();
+                expected += pattern.weight * nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
+            }
+        }
+        let found = nats(&model, &row(), Measure::Nelbo, (MASK, BLOCK)).unwrap();
+        assert!((found - expected).abs() < 1e-4 * expected, "{found} {expected}");
+    }
+}

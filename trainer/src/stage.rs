@@ -1,0 +1,234 @@
+//! A run worked out: global steps of each stage, its objective at a step, its cost in FLOP and memory.
+
+use std::fmt::Write as _;
+
+use diffcoder_engine::model::config::{DiffcoderKeys, Family, ModelConfig};
+use diffcoder_engine::prompt::format::PromptFormat;
+
+use crate::config::{Recipe, StageKind, StageSection};
+use crate::objective::noise::{NoiseRule, warmup_u_max};
+use crate::optim::lr::LrCurve;
+use crate::step::Objective;
+
+/// One stage with its place in the run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stage {
+    /// As written.
+    pub section: StageSection,
+    /// Place among the stages, from 0.
+    pub index: usize,
+    /// Its first global step.
+    pub first_step: u64,
+}
+
+impl Stage {
+    /// First global step after it.
+    pub fn end_step(&self) -> u64 {
+        self.first_step + self.section.steps
+    }
+
+    /// Tokens of one step.
+    pub fn step_tokens(&self) -> usize {
+        self.section.batch_rows * self.section.seq_len
+    }
+
+    /// What global step `step` of this stage trains.
+    pub fn objective(&self, recipe: &Recipe, step: u64) -> Objective {
+        let options = &recipe.objective;
+        match self.section.kind {
+            StageKind::Ar => Objective::NextToken,
+            StageKind::Warmup => {
+                let u_max = warmup_u_max(step - self.first_step, self.section.steps);
+                Objective::Diffusion {
+                    rule: NoiseRule::warmup(options.block, options.rate, u_max),
+                    normaliser: options.warmup_normaliser,
+                }
+            }
+            StageKind::Cpt => Objective::Diffusion {
+                rule: NoiseRule::cpt(options.block, options.rate, options.clip),
+                normaliser: options.normaliser,
+            },
+        }
+    }
+}
+
+/// The stages of a recipe, one behind the other.
+pub fn stages(recipe: &Recipe) -> Vec<Stage> {
+    let mut first_step = 0;
+    recipe
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(index, &section)| {
+            let stage = Stage { section, index, first_step };
+            first_step = stage.end_step();
+            stage
+        })
+        .collect()
+}
+
+/// The learning-rate curve of a recipe.
+pub fn lr_curve(recipe: &Recipe) -> LrCurve {
+    let total_steps = recipe.stages.iter().map(|stage| stage.steps).sum::<u64>();
+    LrCurve {
+        peak: recipe.optimizer.lr,
+        floor: recipe.optimizer.lr * recipe.schedule.floor,
+        warmup_steps: recipe.schedule.warmup_steps,
+        decay_from: total_steps - recipe.schedule.decay_steps,
+        total_steps,
+    }
+}
+
+/// The configuration of a model that left `stage` last, as its `config.json` says it.
+pub fn served_config(recipe: &Recipe, model: &ModelConfig, stage: &Stage) -> ModelConfig {
+    // A model that has not learned to fill masks can only be trained on.
+    let capabilities = match stage.section.kind {
+        StageKind::Cpt => vec!["infill".to_owned()],
+        StageKind::Ar | StageKind::Warmup => Vec::new(),
+    };
+    let seen = recipe.stages[..=stage.index].iter().map(|stage| stage.seq_len).max().unwrap_or(0);
+    let keys = DiffcoderKeys {
+        block_length: recipe.objective.block,
+        context_tokens: seen,
+        layout: PromptFormat::Holes,
+        capabilities,
+        stage: stage.section.kind.name().to_owned(),
+    };
+    ModelConfig { family: Family::Diffcoder(keys), ..model.clone() }
+}
+
+/// Model FLOP of one optimizer step, forward and backward: two for each multiply-add, recomputation not counted.
+///
+/// `n_predicted` is the number of rows that go through the head; a step that predicts nothing does nothing.
+pub fn step_flop(model: &ModelConfig, stage: &Stage, n_predicted: usize) -> f64 {
+    let (d, q) = (model.hidden_size as f64, (model.n_heads * model.head_size) as f64);
+    let kv = (model.n_kv_heads * model.head_size) as f64;
+    let layer = 2.0 * d * q + 2.0 * d * kv + 3.0 * d * model.intermediate_size as f64;
+    // A causal row sees half of the sequence on average, once for the scores and once for the values.
+    let attention = stage.section.seq_len as f64 * q;
+    let rows = stage.step_tokens() as f64
+        * match stage.section.kind {
+            StageKind::Ar => 1.0,
+            StageKind::Warmup | StageKind::Cpt => 2.0, // [x_t ; x_0]
+        };
+    let head = d * model.vocab_size as f64 * n_predicted as f64;
+    if n_predicted == 0 {
+        return 0.0; // no forward at all
+    }
+    6.0 * (rows * model.n_layers as f64 * (layer + attention) + head)
+}
+
+/// Rows of a step that go through the head, on average.
+fn expected_predicted(stage: &Stage) -> usize {
+    let tokens = stage.step_tokens();
+    match stage.section.kind {
+        StageKind::Ar => tokens,
+        StageKind::Warmup => tokens / 4,
+        StageKind::Cpt => tokens * 563 / 1000,
+    }
+}
+
+/// Rough bytes that a step of `stage` needs: weights, gradients, moments and the activations of one micro-batch.
+pub fn step_bytes(model: &ModelConfig, stage: &Stage) -> usize {
+    let (q, kv) = (model.n_heads * model.head_size, model.n_kv_heads * model.head_size);
+    let halves = if stage.section.kind == StageKind::Ar { 1 } else { 2 };
+    let rows = halves * stage.section.micro_rows * stage.section.seq_len;
+    // What backward needs of a layer: norms, projections before and after rotation, the MLP's three inner rows, sums.
+    let per_row = 6 * model.hidden_size + 4 * q + 3 * kv + 4 * model.intermediate_size;
+    4 * (4 * model.n_parameters() + rows * per_row * model.n_layers)
+}
+
+/// Everything that follows from a recipe, as lines for people.
+pub fn summary(recipe: &Recipe, model: &ModelConfig) -> String {
+    let mut text = format!(
+        "{}: {} layers x {}, {:.2} M parameters, block of {} tokens, context of {} tokens\n",
+        recipe.run.name,
+        model.n_layers,
+        model.hidden_size,
+        model.n_parameters() as f64 / 1e6,
+        recipe.objective.block,
+        recipe.context_tokens(),
+    );
+    let mut total = 0.0;
+    for stage in stages(recipe) {
+        let section = &stage.section;
+        let flop = step_flop(model, &stage, expected_predicted(&stage)) * section.steps as f64;
+        total += flop;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "stage {} {:<6}  steps {}..{}  {} tokens a step ({} rows of {}, {} at a time)  {:.1} M tokens  {:.2e} FLOP  \
+             about {} MiB",
+            stage.index + 1,
+            section.kind.name(),
+            stage.first_step,
+            stage.end_step(),
+            stage.step_tokens(),
+            section.batch_rows,
+            section.seq_len,
+            section.micro_rows,
+            (stage.step_tokens() as u64 * section.steps) as f64 / 1e6,
+            flop,
+            step_bytes(model, &stage) >> 20,
+        );
+    }
+    let curve = lr_curve(recipe);
+    let _ = writeln!(
+        text,
+        "learning rate {} after {} steps, falling to {} from step {} to {}; {total:.2e} FLOP in all",
+        curve.peak, curve.warmup_steps, curve.floor, curve.decay_from, curve.total_steps,
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn stages_follow_each_other_and_the_curve_decays_in_cpt_alone() {
+        let text = include_str!("../recipes/nano.toml");
+        let recipe = Recipe::parse(text, Path::new("nano.toml")).unwrap();
+        let model = recipe.model_config().unwrap();
+        let stages = stages(&recipe);
+        for pair in stages.windows(2) {
+            assert_eq!(pair[0].end_step(), pair[1].first_step);
+        }
+        let first_cpt = stages.iter().find(|stage| stage.section.kind == StageKind::Cpt).unwrap();
+        assert!(lr_curve(&recipe).decay_from >= first_cpt.first_step);
+        let tokens = |kind: StageKind| -> u64 {
+            let of_kind = stages.iter().filter(|stage| stage.section.kind == kind);
+            of_kind.map(|stage| stage.section.steps * stage.step_tokens() as u64).sum()
+        };
+        let all = tokens(StageKind::Ar) + tokens(StageKind::Warmup) + tokens(StageKind::Cpt);
+        let share = tokens(StageKind::Ar) as f64 / all as f64;
+        assert!((share - 0.75).abs() < 0.01, "{share}");
+        assert_eq!(served_config(&recipe, &model, &stages[0]).family, {
+            let keys = DiffcoderKeys {
+                block_length: 4,
+                context_tokens: 512,
+                layout: PromptFormat::Holes,
+                capabilities: Vec::new(),
+                stage: "ar".to_owned(),
+            };
+            Family::Diffcoder(keys)
+        });
+    }
+
+    #[test]
+    fn warmup_ramps_within_its_stage() {
+        let text = include_str!("../recipes/nano.toml");
+        let recipe = Recipe::parse(text, Path::new("nano.toml")).unwrap();
+        let stages = stages(&recipe);
+        let warmup = stages.iter().find(|stage| stage.section.kind == StageKind::Warmup).unwrap();
+        let u_max = |step: u64| match warmup.objective(&recipe, step) {
+            Objective::Diffusion { rule, .. } => rule.u_max,
+            Objective::NextToken => panic!("a warmup masks"),
+        };
+        assert_eq!(u_max(warmup.first_step), 1e-3);
+        let middle = u_max(warmup.first_step + warmup.section.steps / 2);
+        assert!((middle - 0.5005).abs() < 1e-4, "{middle}");
+    }
+}

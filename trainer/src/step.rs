@@ -1,0 +1,183 @@
+//! One optimizer step up to its gradient: corruption, forward, loss and backward over all micro-batches.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+
+use diffcoder_engine::error::{EngineError, Result};
+use diffcoder_engine::model::Model;
+use diffcoder_engine::model::mask::SequenceMask;
+
+use crate::data::loader::Batch;
+use crate::objective::corrupt::{Rows, Uniforms, corrupt_with};
+use crate::objective::loss::{Normaliser, next_token_targets, weighted_loss};
+use crate::objective::noise::NoiseRule;
+use crate::parameters::Parameters;
+
+/// What a step trains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Objective {
+    /// Each token predicts the next one under the causal mask.
+    NextToken,
+    /// Each masked token predicts itself over `[x_t ; x_0]`.
+    Diffusion {
+        /// How masks are drawn and weighed.
+        rule: NoiseRule,
+        /// What the loss is divided by.
+        normaliser: Normaliser,
+    },
+}
+
+/// What a step's rows predict: the part of its work that needs no model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// The noisy rows; none under next-token prediction.
+    noisy: Option<Vec<u32>>,
+    /// Rows that predict, ascending over the batch.
+    rows: Vec<u32>,
+    /// Target of each of them.
+    targets: Vec<u32>,
+    /// Loss weight of each of them.
+    weights: Vec<f32>,
+    /// What the weighted sum is divided by.
+    divisor: f64,
+    block: usize,
+}
+
+impl Task {
+    /// Draws the noise of a step and lists what is predicted.
+    pub fn new(
+        objective: &Objective,
+        batch: &Batch,
+        mask_token: u32,
+        rng: &mut ChaCha8Rng,
+    ) -> Self {
+        match objective {
+            Objective::NextToken => {
+                let (rows, targets) =
+                    next_token_targets(&batch.tokens, &batch.loss_mask, batch.len);
+                let weights = vec![1.0; rows.len()];
+                let divisor = rows.len() as f64;
+                Self { noisy: None, rows, targets, weights, divisor, block: 1 }
+            }
+            Objective::Diffusion { rule, normaliser } => {
+                let uniforms = Uniforms::draw(rng, batch.tokens.len(), rule.block);
+                Self::corrupted(rule, *normaliser, batch, (mask_token, &uniforms))
+            }
+        }
+    }
+
+    /// A diffusion task whose noise is given.
+    pub fn corrupted(
+        rule: &NoiseRule,
+        normaliser: Normaliser,
+        batch: &Batch,
+        (mask_token, uniforms): (u32, &Uniforms),
+    ) -> Self {
+        let rows = Rows { tokens: &batch.tokens, loss_mask: &batch.loss_mask, len: batch.len };
+        let corrupted = corrupt_with(rule, rows, mask_token, uniforms);
+        let n_all = batch.loss_mask.iter().filter(|&&inside| inside).count();
+        Self {
+            targets: corrupted.masked.iter().map(|&row| batch.tokens[row as usize]).collect(),
+            divisor: normaliser.divisor(n_all, corrupted.masked.len()),
+            noisy: Some(corrupted.noisy),
+            rows: corrupted.masked,
+            weights: corrupted.weights,
+            block: rule.block,
+        }
+    }
+
+    /// Rows that predict something. A step without one makes no update.
+    pub fn n_predicted(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Loss and summed cross-entropy of batch rows `first..first + n`: the loss counts its share of the whole step.
+    fn micro_batch(
+        &self,
+        model: &Model,
+        batch: &Batch,
+        (first, n): (usize, usize),
+    ) -> Result<Option<(Tensor, f64)>> {
+        let tokens = first * batch.len..(first + n) * batch.len;
+        let from = self.rows.partition_point(|&row| (row as usize) < tokens.start);
+        let to = self.rows.partition_point(|&row| (row as usize) < tokens.end);
+        if from == to {
+            return Ok(None);
+        }
+        let ids =
+            |all: &[u32]| Tensor::from_slice(&all[tokens.clone()], (n, batch.len), &Device::Cpu);
+        let positions: Vec<u32> = (0..batch.len as u32).collect();
+        let clean = ids(&batch.tokens)?;
+        let hidden = match &self.noisy {
+            None => model.forward_sequence(&clean, &positions, SequenceMask::Causal)?,
+            Some(noisy) => {
+                model.forward_doubled(&ids(noisy)?, &clean, &positions, self.block)?.get(0)?
+            }
+        };
+        let rows: Vec<u32> =
+            self.rows[from..to].iter().map(|&row| row - tokens.start as u32).collect();
+        let n_rows = rows.len();
+        let hidden = hidden
+            .flatten(0, 1)?
+            .index_select(&Tensor::from_vec(rows, n_rows, &Device::Cpu)?, 0)?;
+        let targets = Tensor::from_slice(&self.targets[from..to], n_rows, &Device::Cpu)?;
+        let nll = model.head_nll(&hidden, &targets)?;
+        let cross_entropy = nll.detach().to_vec1::<f32>()?.iter().map(|&nll| f64::from(nll)).sum();
+        Ok(Some((weighted_loss(&nll, &self.weights[from..to], self.divisor)?, cross_entropy)))
+    }
+}
+
+/// Loss and gradients of a whole step.
+pub struct StepGradients {
+    /// The training loss.
+    pub loss: f64,
+    /// Mean cross-entropy of the predicted tokens in nats, without weights.
+    pub cross_entropy: f64,
+    /// Tokens that were predicted.
+    pub n_predicted: usize,
+    /// Gradient of every parameter, by name.
+    pub gradients: BTreeMap<String, Tensor>,
+}
+
+/// Runs the micro-batches of `micro_rows` rows each and adds up their gradients.
+///
+/// The loss is divided once, by the count of the whole step: the gradient does not depend on `micro_rows`. `None` where
+/// nothing is predicted.
+pub fn step_gradients(
+    model: &Model,
+    parameters: &Parameters,
+    batch: &Batch,
+    task: &Task,
+    micro_rows: usize,
+) -> Result<Option<StepGradients>> {
+    let (mut loss, mut cross_entropy) = (0.0, 0.0);
+    let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
+    for first in (0..batch.rows).step_by(micro_rows) {
+        let n = micro_rows.min(batch.rows - first);
+        let Some((micro_loss, micro_sum)) = task.micro_batch(model, batch, (first, n))? else {
+            continue;
+        };
+        loss += f64::from(micro_loss.to_scalar::<f32>()?);
+        cross_entropy += micro_sum;
+        let mut store = micro_loss.backward()?;
+        for (name, variable) in parameters.variables() {
+            let Some(gradient) = store.remove(variable) else { continue };
+            let sum = match gradients.remove(name) {
+                Some(earlier) => (earlier + gradient)?,
+                None => gradient,
+            };
+            gradients.insert(name.clone(), sum);
+        }
+    }
+    if gradients.is_empty() {
+        return Ok(None);
+    }
+    if let Some(name) = parameters.variables().keys().find(|name| !gradients.contains_key(*name)) {
+        return Err(EngineError::Request(format!("no gradient reaches the parameter {name}")));
+    }
+    let n_predicted = task.n_predicted();
+    let cross_entropy = cross_entropy / n_predicted as f64;
+    Ok(Some(StepGradients { loss, cross_entropy, n_predicted, gradients }))
+}

@@ -1,0 +1,272 @@
+//! The training loop, top to bottom: stages in order, one step after the other.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use diffcoder_engine::model::Model;
+use diffcoder_engine::model::config::ModelConfig;
+use diffcoder_engine::model::ops::Ops;
+
+use crate::checkpoint::{Checkpoint, Progress, Snapshot};
+use crate::config::Recipe;
+use crate::data::loader::Batch;
+use crate::metrics::{MetricsFile, StepMetrics, matmul_rate};
+use crate::optim::adamw::AdamW;
+use crate::optim::clip::{clip_scale, global_norm};
+use crate::optim::lr::LrCurve;
+use crate::parameters::Parameters;
+use crate::progress::Display;
+use crate::retention;
+use crate::rng::{Stream, stream};
+use crate::stage::{Stage, lr_curve, served_config, stages, step_flop};
+use crate::step::{Task, step_gradients};
+
+/// Steps in a row without a finite loss and gradient after which a run gives up.
+const MAX_BAD_STEPS: u32 = 5;
+
+/// Everything that a run needs beside its data.
+pub struct Run<'a> {
+    /// The checked recipe.
+    pub recipe: &'a Recipe,
+    /// Its text, kept in every checkpoint.
+    pub recipe_text: &'a str,
+    /// Run folder.
+    pub out: &'a Path,
+    /// The token that hides what is to be predicted.
+    pub mask_token: u32,
+    /// Implementation of the model's operations.
+    pub ops: Ops,
+    /// Whether to go on from the newest checkpoint.
+    pub start: Start,
+    /// When to stop early.
+    pub max_time: Option<Duration>,
+    /// Set from outside to end the run after the step in progress.
+    pub stop: &'a AtomicBool,
+}
+
+/// Where a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the first step, in a folder without checkpoints.
+    Fresh,
+    /// At the newest checkpoint of the folder.
+    Resume,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All stages are done.
+    Finished(PathBuf),
+    /// The time was up; a checkpoint was written.
+    TimeUp(PathBuf),
+    /// It was interrupted; a checkpoint was written.
+    Interrupted(PathBuf),
+}
+
+/// The batches of consecutive steps. Each must be a function of its step, so that a resumed run sees the same ones.
+pub type Batches = Box<dyn Iterator<Item = Result<Batch>>>;
+
+/// Opens the batches of a stage from a global step on.
+pub type OpenStage<'a> = dyn Fn(&Stage, u64) -> Result<Batches> + 'a;
+
+/// Path of the checkpoints in a run folder.
+pub fn checkpoint_root(run: &Path) -> PathBuf {
+    run.join("checkpoints")
+}
+
+/// What changes from step to step.
+struct State {
+    parameters: Parameters,
+    model: Model,
+    optimizer: AdamW,
+    progress: Progress,
+    bad_in_a_row: u32,
+}
+
+/// Trains all stages of a recipe, or what is left of them.
+pub fn train(run: &Run<'_>, open_stage: &OpenStage<'_>) -> Result<Outcome> {
+    let config = run.recipe.model_config().map_err(anyhow::Error::msg)?;
+    let mut state = State::start(run, &config)?;
+    let curve = lr_curve(run.recipe);
+    let machine_rate = matmul_rate()?;
+    let mut metrics_file = MetricsFile::open(run.out, state.progress.step)?;
+    let mut display = Display::new(curve.total_steps, state.progress.step);
+    display.note(&format!("f32 matrix product: {:.0} GFLOP/s", machine_rate / 1e9));
+    let (started, mut saved_at) = (Instant::now(), Instant::now());
+
+    for stage in stages(run.recipe) {
+        if state.progress.step >= stage.end_step() {
+            continue;
+        }
+        let served = served_config(run.recipe, &config, &stage);
+        let mut batches = open_stage(&stage, state.progress.step)?;
+        state.progress.stage = stage.index;
+        while state.progress.step < stage.end_step() {
+            let step_start = Instant::now();
+            let batch = batches.next().context("the data ended before the stage did")??;
+            let mut metrics = state.step(run, &stage, &batch, &curve)?;
+            let seconds = step_start.elapsed().as_secs_f64();
+            metrics.tokens_per_s = metrics.tokens as f64 / seconds;
+            let flop = step_flop(&config, &stage, metrics.masked);
+            metrics.matmul_share = flop / (seconds * machine_rate);
+            metrics_file.append(&metrics)?;
+            display.step(&metrics);
+
+            let done = state.progress.step;
+            state.progress.stage_end = done == stage.end_step();
+            let interrupted = run.stop.load(Ordering::Relaxed);
+            let time_up = run.max_time.is_some_and(|limit| started.elapsed() >= limit);
+            let schedule = &run.recipe.checkpoint;
+            let due = done.is_multiple_of(schedule.every_steps)
+                || saved_at.elapsed().as_secs_f64() >= schedule.every_minutes * 60.0;
+            if state.progress.stage_end || interrupted || time_up || due {
+                let folder = state.save(run, &served)?;
+                saved_at = Instant::now();
+                if done == curve.total_steps {
+                    display.finish();
+                    return Ok(Outcome::Finished(folder));
+                }
+                if interrupted {
+                    return Ok(Outcome::Interrupted(folder));
+                }
+                if time_up {
+                    return Ok(Outcome::TimeUp(folder));
+                }
+            }
+        }
+    }
+    match retention::newest(&checkpoint_root(run.out))? {
+        Some(folder) => Ok(Outcome::Finished(folder)),
+        None => bail!("the run has no step to do and no checkpoint"),
+    }
+}
+
+impl State {
+    fn start(run: &Run<'_>, config: &ModelConfig) -> Result<Self> {
+        let root = checkpoint_root(run.out);
+        std::fs::create_dir_all(&root)
+            .with_context(|| format!("cannot make the run folder {}", run.out.display()))?;
+        let newest = retention::newest(&root)?;
+        let settings = run.recipe.optimizer.settings();
+        let (parameters, optimizer, progress) = match (run.start, newest) {
+            (Start::Fresh, Some(folder)) => bail!(
+                "{} already holds a run ({}): add --resume to go on with it, or choose another --out",
+                run.out.display(),
+                folder.display()
+            ),
+            (Start::Fresh, None) => {
+                let mut rng = stream(run.recipe.run.seed, 0, Stream::Init);
+                let parameters = Parameters::init(config, &mut rng)?;
+                let progress =
+                    Progress { step: 0, updates: 0, stage: 0, stage_end: false, skipped: 0 };
+                (parameters, AdamW::new(settings), progress)
+            }
+            (Start::Resume, None) => bail!(
+                "there is no checkpoint in {} to resume from: start without --resume",
+                root.display()
+            ),
+            (Start::Resume, Some(folder)) => {
+                let saved = Checkpoint::load(&folder)?;
+                check_same_run(run.recipe, &saved.recipe, &folder)?;
+                let parameters = Parameters::from_tensors(&saved.weights)?;
+                let optimizer = AdamW::resume(settings, saved.moments, saved.progress.updates);
+                (parameters, optimizer, saved.progress)
+            }
+        };
+        let model = parameters.model(config, run.ops)?;
+        Ok(Self { parameters, model, optimizer, progress, bad_in_a_row: 0 })
+    }
+
+    /// One optimizer step. Speed is filled in by the caller.
+    fn step(
+        &mut self,
+        run: &Run<'_>,
+        stage: &Stage,
+        batch: &Batch,
+        curve: &LrCurve,
+    ) -> Result<StepMetrics> {
+        let step = self.progress.step;
+        let mut noise = stream(run.recipe.run.seed, step, Stream::Noise);
+        let objective = stage.objective(run.recipe, step);
+        let task = Task::new(&objective, batch, run.mask_token, &mut noise);
+        let micro_rows = stage.section.micro_rows;
+        let gradients = step_gradients(&self.model, &self.parameters, batch, &task, micro_rows)?;
+        let lr = curve.at(step);
+        let mut metrics = StepMetrics {
+            step,
+            stage: stage.index,
+            kind: stage.section.kind.name().to_owned(),
+            loss: None,
+            ce_per_masked: None,
+            masked: task.n_predicted(),
+            tokens: batch.tokens.len(),
+            lr,
+            grad_norm: None,
+            tokens_per_s: 0.0,
+            matmul_share: 0.0,
+            skipped: None,
+        };
+        self.progress.step += 1;
+        let Some(gradients) = gradients else {
+            metrics.skipped = Some("no masked token".to_owned());
+            return Ok(metrics);
+        };
+        let norm = global_norm(&gradients.gradients)?;
+        let finite = |value: f64| value.is_finite().then_some(value);
+        metrics.loss = finite(gradients.loss);
+        metrics.ce_per_masked = finite(gradients.cross_entropy);
+        metrics.grad_norm = finite(norm);
+        if metrics.loss.is_none() || metrics.grad_norm.is_none() {
+            self.progress.skipped += 1;
+            self.bad_in_a_row += 1;
+            metrics.skipped = Some("loss or gradient is not finite".to_owned());
+            ensure!(
+                self.bad_in_a_row < MAX_BAD_STEPS,
+                "loss or gradient was not finite in {MAX_BAD_STEPS} steps in a row, the last one step {step}: lower \
+                 [optimizer] lr or clip_norm and resume from the last checkpoint"
+            );
+            return Ok(metrics);
+        }
+        self.bad_in_a_row = 0;
+        let scale = clip_scale(norm, run.recipe.optimizer.clip_norm);
+        self.optimizer.step(self.parameters.variables(), &gradients.gradients, lr, scale)?;
+        self.progress.updates = self.optimizer.updates();
+        Ok(metrics)
+    }
+
+    fn save(&self, run: &Run<'_>, config: &ModelConfig) -> Result<PathBuf> {
+        let root = checkpoint_root(run.out);
+        let snapshot = Snapshot {
+            progress: &self.progress,
+            config,
+            recipe: run.recipe_text,
+            variables: self.parameters.variables(),
+            moments: self.optimizer.moments(),
+        };
+        let folder = snapshot.save(&root)?;
+        retention::prune(&root, run.recipe.checkpoint.keep)?;
+        Ok(folder)
+    }
+}
+
+/// A resumed run may change its steps, rates and rows, but not what the weights mean.
+fn check_same_run(recipe: &Recipe, saved: &str, folder: &Path) -> Result<()> {
+    let saved = Recipe::parse(saved, &folder.join("recipe.toml"))?;
+    let different = [
+        ("[model]", recipe.model != saved.model),
+        ("[run] seed", recipe.run.seed != saved.run.seed),
+        ("[objective] block", recipe.objective.block != saved.objective.block),
+    ];
+    for (section, is_different) in different {
+        ensure!(
+            !is_different,
+            "{section} of the recipe is not that of the run in {}: put it back, or choose another --out",
+            folder.display()
+        );
+    }
+    Ok(())
+}

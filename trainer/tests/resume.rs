@@ -1,0 +1,95 @@
+//! A run that was interrupted or killed and resumed ends in the same bytes as one that was not.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::path::Path;
+
+use common::{TINY_RECIPE, run};
+use diffcoder_train::checkpoint::{Checkpoint, folder};
+use diffcoder_train::metrics;
+use diffcoder_train::retention::checkpoints;
+use diffcoder_train::train::{Outcome, Start, checkpoint_root};
+
+/// Weights and moments of the checkpoint after `step` steps.
+fn bytes(out: &Path, step: u64) -> [Vec<u8>; 2] {
+    let folder = folder(&checkpoint_root(out), step);
+    ["model.safetensors", "moments.safetensors"]
+        .map(|name| std::fs::read(folder.join(name)).unwrap())
+}
+
+fn losses(out: &Path) -> Vec<(u64, Option<f64>, Option<f64>)> {
+    let lines = metrics::read(out).unwrap();
+    lines.iter().map(|line| (line.step, line.loss, line.grad_norm)).collect()
+}
+
+#[test]
+fn ten_steps_equal_five_a_kill_and_five() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, cut, killed) =
+        (root.path().join("whole"), root.path().join("cut"), root.path().join("killed"));
+    let outcome = run(TINY_RECIPE, &whole, Start::Fresh, None).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+
+    let outcome = run(TINY_RECIPE, &cut, Start::Fresh, Some(4)).unwrap();
+    assert_eq!(outcome, Outcome::Interrupted(folder(&checkpoint_root(&cut), 5)));
+    let outcome = run(TINY_RECIPE, &cut, Start::Resume, None).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    assert_eq!(bytes(&whole, 10), bytes(&cut, 10));
+    assert_eq!(losses(&whole), losses(&cut));
+
+    // A kill -9 during step 5: the newest checkpoint is that of step 4, a half-written one and a half line are left over.
+    run(TINY_RECIPE, &killed, Start::Fresh, Some(4)).unwrap();
+    std::fs::remove_dir_all(folder(&checkpoint_root(&killed), 5)).unwrap();
+    run(TINY_RECIPE, &killed, Start::Resume, Some(3)).unwrap_or_else(|error| panic!("{error:#}"));
+    let torn = checkpoint_root(&killed).join(".new-torn");
+    std::fs::create_dir(&torn).unwrap();
+    std::fs::write(torn.join("model.safetensors"), b"half").unwrap();
+    run(TINY_RECIPE, &killed, Start::Resume, None).unwrap();
+    assert_eq!(bytes(&whole, 10), bytes(&killed, 10));
+    assert_eq!(losses(&whole), losses(&killed));
+}
+
+#[test]
+fn only_the_newest_checkpoints_and_the_stage_ends_stay() {
+    let root = tempfile::tempdir().unwrap();
+    run(TINY_RECIPE, root.path(), Start::Fresh, None).unwrap();
+    let kept = checkpoints(&checkpoint_root(root.path())).unwrap();
+    let steps: Vec<(u64, bool)> = kept.iter().map(|(_, p)| (p.step, p.stage_end)).collect();
+    assert_eq!(steps, [(3, true), (6, true), (10, true)]);
+    let saved = Checkpoint::load(&kept[0].0).unwrap();
+    assert_eq!(saved.recipe, TINY_RECIPE);
+    assert_eq!(saved.moments.len(), saved.weights.len());
+}
+
+#[test]
+fn what_cannot_be_resumed_is_refused_in_a_sentence() {
+    let root = tempfile::tempdir().unwrap();
+    let error = |recipe: &str, start| -> String {
+        format!("{:#}", run(recipe, root.path(), start, None).unwrap_err())
+    };
+    assert!(error(TINY_RECIPE, Start::Resume).contains("start without --resume"));
+    run(TINY_RECIPE, root.path(), Start::Fresh, None).unwrap();
+    assert!(error(TINY_RECIPE, Start::Fresh).contains("add --resume"));
+    let wider = TINY_RECIPE.replace("mlp = 24", "mlp = 32");
+    assert!(error(&wider, Start::Resume).contains("[model] of the recipe"));
+    let weights = folder(&checkpoint_root(root.path()), 10).join("model.safetensors");
+    let mut damaged = std::fs::read(&weights).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, damaged).unwrap();
+    let longer = TINY_RECIPE.replace("steps = 4", "steps = 5");
+    assert!(error(&longer, Start::Resume).contains("SHA-256"));
+}
+
+#[test]
+fn a_run_that_diverges_stops_with_a_reason() {
+    let root = tempfile::tempdir().unwrap();
+    let wild = TINY_RECIPE
+        .replace("lr = 1e-2", "lr = 1e30\nclip_norm = 1e30")
+        .replace("steps = 3", "steps = 30");
+    let error = format!("{:#}", run(&wild, root.path(), Start::Fresh, None).unwrap_err());
+    assert!(error.contains("5 steps in a row"), "{error}");
+    let skipped =
+        metrics::read(root.path()).unwrap().iter().filter(|line| line.skipped.is_some()).count();
+    assert_eq!(skipped, 4, "the fifth ends the run");
+}
