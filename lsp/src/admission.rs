@@ -35,10 +35,18 @@ where
         if request.method() == MALFORMED {
             return Box::pin(ready(Ok(answer_malformed(request))));
         }
-        let mut outcome = Box::pin(self.0.call(request));
+        let mut outcome = Box::pin(self.0.call(without_surplus_params(request)));
         match outcome.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => Box::pin(ready(outcome)),
             Poll::Pending => outcome,
         }
+    }
+}
+
+/// `shutdown` has no parameters, but some clients send an empty object. tower-lsp would refuse it and shut down half.
+fn without_surplus_params(request: Request) -> Request {
+    match (request.method(), request.id()) {
+        ("shutdown", Some(id)) => Request::build("shutdown").id(id.clone()).finish(),
+        _ => request,
     }
 }

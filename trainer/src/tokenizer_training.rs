@@ -212,3 +212,101 @@ fn config() -> serde_json::Value {
     config["added_tokens_decoder"] = added.into();
     config
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
+        let texts = [
+            include_str!("tokenizer_training.rs"),
+            include_str!("data/filter.rs"),
+            include_str!("data/loader.rs"),
+        ];
+        let files = train(&texts, 512).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        files.write(dir.path()).unwrap();
+        Tokenizer::from_dir(dir.path()).unwrap()
+    });
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back(text in any::<String>()) {
+            let ids = TOKENIZER.encode(&text).unwrap();
+            prop_assert_eq!(TOKENIZER.decode(&ids).unwrap(), text);
+        }
+
+        #[test]
+        fn code_like_text_comes_back(text in "[ \t\n\r(){};:=.a-zA-Z0-9'\"<>_#é漢]{0,80}") {
+            let ids = TOKENIZER.encode(&text).unwrap();
+            prop_assert_eq!(TOKENIZER.decode(&ids).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_vocabulary_has_the_size_asked_for_and_special_tokens_first() {
+        assert_eq!(TOKENIZER.vocab_size(), 512);
+        let special = TOKENIZER.special();
+        assert_eq!((special.bos, special.eos, special.mask), (Some(0), 2, 5));
+        let fim = special.fim.unwrap();
+        assert_eq!((fim.prefix, fim.suffix, fim.middle, special.fim_rest), (6, 7, 8, Some(9)));
+    }
+
+    #[test]
+    fn a_special_token_typed_into_a_file_is_text() {
+        let text = "let marker = \"<[fim-middle]>\"; // <[MASK_TOKEN]>\n";
+        let ids = TOKENIZER.encode(text).unwrap();
+        assert!(ids.iter().all(|id| *id >= SPECIAL_TOKENS.len() as u32), "{ids:?}");
+        assert_eq!(TOKENIZER.decode(&ids).unwrap(), text);
+    }
+
+    #[test]
+    fn digits_stand_alone() {
+        for text in ["1234567890", "x12 = 34.56e7", "u128"] {
+            let digits = text.chars().filter(char::is_ascii_digit).count();
+            let ids = TOKENIZER.encode(text).unwrap();
+            let alone = ids.iter().filter(|id| {
+                let token = TOKENIZER.decode(&[**id]).unwrap();
+                token.len() == 1 && token.chars().all(|c| c.is_ascii_digit())
+            });
+            assert_eq!(alone.count(), digits, "{text}");
+        }
+    }
+
+    #[test]
+    fn indentation_is_one_token_and_no_piece_spans_a_cursor_after_it() {
+        for run in ["    ", "        ", "\n    ", "\n        "] {
+            assert_eq!(TOKENIZER.encode(run).unwrap().len(), 1, "{run:?}");
+        }
+        let encode = |text: &str| TOKENIZER.encode(text).unwrap();
+        let cut = [encode("fn f() {\n    "), encode("return x;")].concat();
+        assert_eq!(encode("fn f() {\n    return x;"), cut);
+    }
+
+    #[test]
+    fn impossible_vocabularies_are_refused() {
+        for vocab in [0, 128, 1000] {
+            let error = train(&["fn main() {}"], vocab).unwrap_err().to_string();
+            assert!(error.contains(&vocab.to_string()), "{error}");
+        }
+        let error = train(&["fn main() {}"], 4096).unwrap_err().to_string();
+        assert!(error.contains("too small"), "{error}");
+    }
+
+    #[test]
+    fn the_three_files_agree_on_special_tokens() {
+        let config = config();
+        for (id, text) in SPECIAL_TOKENS.iter().enumerate() {
+            let entry = &config["added_tokens_decoder"][id.to_string()];
+            assert_eq!(
+                (entry["content"].as_str(), entry["special"].as_bool()),
+                (Some(*text), Some(true))
+            );
+        }
+        assert_eq!(special_map()["mask_token"], MASK);
+    }
+}

@@ -31,6 +31,11 @@ const PIECE_DEPTH: usize = 1024;
 /// Packed bytes of the right-hand side that are passed over per packed left panel; half of a usual second-level cache.
 const RIGHT_BYTES: usize = 1 << 20;
 
+/// Packed bytes of the left-hand side that are made at once where its columns lie next to each other in memory.
+const LEFT_BYTES: usize = 512 << 10;
+/// Panels of a right-hand side that one thread packs at a time.
+const SPREAD_PANELS: usize = 8;
+
 /// Whether the CPU has AMX with bf16 and AVX-512 with bf16, and Linux lets this process use the tiles.
 pub(super) fn available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
@@ -170,17 +175,23 @@ enum Lines {
     Interleaved,
 }
 
-/// Packs `outer` x `inner` numbers of a matrix, of which element (o, i) lies at `o * outer_stride + i * inner_stride`,
-/// into pairs of tiles: for each panel of 32 outer numbers, for each 32 inner ones, two tiles. Padding is zero.
+/// Packs a matrix into pairs of tiles: for each panel of 32 outer numbers, for each 32 inner ones, two tiles. Padding is
+/// zero. The walk follows the memory of the matrix, not that of the result.
 fn pack(from: Source<'_>, lines: Lines, to: &mut [u16]) {
     assert_eq!(to.len(), packed_len(from.outer, from.inner));
-    let steps = from.inner.div_ceil(DEPTH);
-    for (panel, to) in to.chunks_exact_mut(steps * 2 * TILE).enumerate() {
-        for (tile, to) in to.chunks_exact_mut(TILE).enumerate() {
-            let (outer, inner) = (panel * PANEL + tile % 2 * SIDE, tile / 2 * DEPTH);
-            // SAFETY: only reached if `available`; `to` holds a tile.
-            unsafe { pack_tile(from, (outer, inner), lines, to.as_mut_ptr()) };
+    let (panels, steps) = (from.outer.div_ceil(PANEL), from.inner.div_ceil(DEPTH));
+    let mut pack_pair = |panel: usize, step: usize| {
+        let pair = &mut to[(panel * steps + step) * 2 * TILE..][..2 * TILE];
+        for (side, tile) in pair.chunks_exact_mut(TILE).enumerate() {
+            let at = (panel * PANEL + side * SIDE, step * DEPTH);
+            // SAFETY: only reached if `available`; `tile` holds a tile.
+            unsafe { pack_tile(from, at, lines, tile.as_mut_ptr()) };
         }
+    };
+    if from.inner_stride == 1 {
+        (0..panels).for_each(|panel| (0..steps).for_each(|step| pack_pair(panel, step)));
+    } else {
+        (0..steps).for_each(|step| (0..panels).for_each(|panel| pack_pair(panel, step)));
     }
 }
 
@@ -279,6 +290,11 @@ fn interleaved_lines(
         let at = |i: usize| &from.data[(inner + i) * from.inner_stride + outer..][..outers];
         let even = load(at(2 * pair));
         let odd = if 2 * pair + 1 < inners { load(at(2 * pair + 1)) } else { _mm512_setzero_ps() };
+        for i in [2 * pair, 2 * pair + 1] {
+            // The walk goes on along these rows; they are too many for the CPU to foresee it.
+            let ahead = (inner + i) * from.inner_stride + outer + 2 * PANEL;
+            _mm_prefetch::<_MM_HINT_T0>(from.data.as_ptr().wrapping_add(ahead).cast());
+        }
         *line = _mm512_permutexvar_epi16(zip, round(even, odd));
     }
     lines
@@ -319,14 +335,18 @@ impl PackedRhs {
             let first = piece * PIECE_DEPTH;
             let depth = PIECE_DEPTH.min(inner - first);
             let panel = packed_len(PANEL, depth);
-            let pack_panel = |(index, to): (usize, &mut [u16])| {
-                let at = index * PANEL;
-                let part = b.row_range(first, depth).col_range(at, PANEL.min(cols - at));
-                pack(Source::right(part), Lines::Interleaved, to);
-            };
+            let b = b.row_range(first, depth);
             match spread {
-                Spread::Threads => tiles.par_chunks_mut(panel).enumerate().for_each(pack_panel),
-                Spread::Serial => tiles.chunks_mut(panel).enumerate().for_each(pack_panel),
+                Spread::Serial => pack(Source::right(b), Lines::Interleaved, tiles),
+                Spread::Threads => {
+                    tiles.par_chunks_mut(SPREAD_PANELS * panel).enumerate().for_each(
+                        |(index, to)| {
+                            let at = index * SPREAD_PANELS * PANEL;
+                            let part = b.col_range(at, (SPREAD_PANELS * PANEL).min(cols - at));
+                            pack(Source::right(part), Lines::Interleaved, to);
+                        },
+                    );
+                }
             }
         }
         Self { tiles, inner, cols }
@@ -346,7 +366,13 @@ impl PackedRhs {
             return;
         }
         let tiles = Tiles::on();
-        let mut left = Scratch::<u16>::new(packed_len(PANEL, PIECE_DEPTH.min(self.inner)));
+        let deepest = packed_len(PANEL, PIECE_DEPTH.min(self.inner));
+        // A transposed left-hand side is read across all its panels, or else every line of memory would be fetched
+        // for a few numbers.
+        let left_panels =
+            if a.col_stride == 1 { 1 } else { (LEFT_BYTES / size_of::<u16>() / deepest).max(1) };
+        let left_rows = left_panels * PANEL;
+        let mut left = Scratch::<u16>::new(deepest * left_panels.min(a.rows.div_ceil(PANEL)));
         let whole_piece = packed_len(self.cols, PIECE_DEPTH);
         for (piece, right) in self.tiles.chunks(whole_piece.max(1)).enumerate() {
             let first = piece * PIECE_DEPTH;
@@ -356,13 +382,16 @@ impl PackedRhs {
             let panel = packed_len(PANEL, depth);
             let group = (RIGHT_BYTES / (panel * size_of::<u16>())).max(1);
             for (group_index, right) in right.chunks(group * panel).enumerate() {
-                for row in (0..a.rows).step_by(PANEL) {
-                    let rows = a.row_range(row, PANEL.min(a.rows - row));
-                    let left = &mut left[..panel];
+                for row in (0..a.rows).step_by(left_rows) {
+                    let rows = a.row_range(row, left_rows.min(a.rows - row));
+                    let left = &mut left[..packed_len(rows.rows, depth)];
                     pack(Source::left(rows), Lines::Inner, left);
-                    for (index, right) in right.chunks_exact(panel).enumerate() {
-                        let col = (group_index * group + index) * PANEL;
-                        multiply_panels(&tiles, (left, right), &mut c, (row, col), beta);
+                    for (left_index, left) in left.chunks_exact(panel).enumerate() {
+                        for (index, right) in right.chunks_exact(panel).enumerate() {
+                            let at =
+                                (row + left_index * PANEL, (group_index * group + index) * PANEL);
+                            multiply_panels(&tiles, (left, right), &mut c, at, beta);
+                        }
                     }
                 }
             }

@@ -12,7 +12,7 @@ use super::simd::{maximum, multiversion};
 const FORWARD_LOGITS: usize = 512 * 1024;
 const BACKWARD_LOGITS: usize = 4 * 1024 * 1024;
 /// Rows of one piece of work inside a backward chunk.
-const PIECE_ROWS: usize = 64;
+const PIECE_ROWS: usize = 128;
 
 /// Negative log-likelihood of each row's target under the softmax of `hidden . weight^T`.
 ///

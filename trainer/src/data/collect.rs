@@ -317,3 +317,112 @@ impl Corpus {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::data::corpus;
+
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+
+    /// A registry with permissive packages, one that is not, copies, and a fixture project.
+    fn sources(root: &Path) -> DataConfig {
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let texts = [
+            include_str!("source.rs"),
+            include_str!("filter.rs"),
+            include_str!("loader.rs"),
+            include_str!("dedup.rs"),
+        ];
+        for (index, text) in texts.iter().enumerate() {
+            let folder = format!("registry/index/p{index}-1.0.0");
+            let manifest =
+                format!("[package]\nname = \"p{index}\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n");
+            write(&format!("{folder}/Cargo.toml"), &manifest);
+            write(&format!("{folder}/src/lib.rs"), text);
+        }
+        let shared = include_str!("split.rs");
+        write("registry/index/p0-1.0.0/src/shared.rs", shared);
+        write("registry/index/p1-1.0.0/src/copy.rs", &shared.replace("bytes", "octets"));
+        write("registry/index/p2-1.0.0/tests/fixtures/a.rs", include_str!("config.rs"));
+        let copyleft = "[package]\nname = \"c\"\nversion = \"1.0.0\"\nlicense = \"GPL-3.0-only\"\n";
+        write("registry/index/c-1.0.0/Cargo.toml", copyleft);
+        write("registry/index/c-1.0.0/src/lib.rs", include_str!("config.rs"));
+        write("projects/demo/src/lib.rs", include_str!("holes.rs"));
+        // A registry package that holds a fixture file must not bring it into training.
+        write("registry/index/p3-1.0.0/src/holes.rs", include_str!("holes.rs"));
+        let config = format!(
+            "validation_min_bytes = 0\nvalidation_share = 0.0\n[[source]]\nkind = \"cargo-registry\"\npath = '{0}/registry'\n[[source]]\nkind = \"directory\"\npath = '{0}/projects'\nlicence = \"MIT\"\nsplit = \"validation\"\n",
+            root.display()
+        );
+        toml::from_str(&config).unwrap()
+    }
+
+    fn collected(config: &DataConfig) -> anyhow::Result<Corpus> {
+        let watch = Watch { on_start: &|_| {}, on_file: &|| {}, interrupted: &WATCHED };
+        collect(config, &watch)
+    }
+
+    #[test]
+    fn every_file_is_kept_or_dropped_for_a_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let corpus = collected(&sources(dir.path())).unwrap();
+        let dropped: BTreeMap<&str, Reason> =
+            corpus.dropped_paths.iter().map(|(reason, path)| (path.as_str(), *reason)).collect();
+        assert_eq!(dropped["c-1.0.0/src/lib.rs"], Reason::Licence);
+        assert_eq!(dropped["p2-1.0.0/tests/fixtures/a.rs"], Reason::Fixture);
+        assert_eq!(dropped["p3-1.0.0/src/holes.rs"], Reason::Duplicate);
+        assert_eq!(dropped["p1-1.0.0/src/copy.rs"], Reason::NearDuplicate);
+        assert_eq!(dropped.len(), 4, "{dropped:?}");
+        let paths = |split: Split| -> Vec<&str> {
+            corpus.documents[&split].iter().map(|document| document.path.as_str()).collect()
+        };
+        assert_eq!(paths(Split::Validation), ["projects/demo/src/lib.rs"]);
+        assert_eq!(paths(Split::Train).len(), 5);
+        assert_eq!(corpus.found[&Language::Rust].files, 10);
+    }
+
+    #[test]
+    fn a_written_corpus_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = sources(dir.path());
+        config.validation_share = 0.3;
+        let corpus = collected(&config).unwrap();
+        let out = dir.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        corpus.write(&out, &config).unwrap();
+        let packages = |split: Split| -> BTreeSet<String> {
+            let documents = corpus::read_split(&out, split).unwrap();
+            assert_eq!(documents, corpus.documents[&split]);
+            documents.into_iter().map(|document| document.package).collect()
+        };
+        assert!(packages(Split::Train).is_disjoint(&packages(Split::Validation)));
+        let manifest = std::fs::read_to_string(out.join(MANIFEST)).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        let listed = manifest["packages"].as_array().unwrap();
+        assert_eq!(listed.len(), corpus.packages.len());
+        assert!(listed.iter().all(|package| package["licence"] == "MIT"));
+        assert!(corpus::read_split(dir.path(), Split::Train).is_err());
+    }
+
+    #[test]
+    fn interruption_and_empty_sources_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = sources(dir.path());
+        let stop = AtomicBool::new(true);
+        let watch = Watch { on_start: &|_| {}, on_file: &|| {}, interrupted: &stop };
+        assert!(collect(&config, &watch).unwrap_err().to_string().contains("interrupted"));
+        let mut missing = config;
+        missing.sources.truncate(1);
+        missing.sources[0].path = Some(dir.path().join("nowhere"));
+        assert!(collected(&missing).unwrap_err().to_string().contains("nowhere"));
+        missing.sources[0].optional = true;
+        assert!(collected(&missing).unwrap_err().to_string().contains("no usable source file"));
+    }
+}

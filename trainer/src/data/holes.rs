@@ -41,11 +41,12 @@ pub fn held_out_holes(documents: &[Document], count: usize, seed: u64) -> Vec<He
     }
     let languages = by_language.len().max(1);
     let mut holes = Vec::with_capacity(count);
-    for (index, packages) in by_language.into_values().enumerate() {
+    for (language, packages) in by_language {
         let wanted = count.div_ceil(languages);
-        let mut rng = keyed([seed, 0, 0, index as u64]);
+        let mut rng = keyed([seed, 0, 0, language as u64]);
         let packages: Vec<Vec<&Document>> = packages.into_values().collect();
         let mut seen = BTreeSet::new();
+        let mut trees = BTreeMap::new();
         for turn in 0..wanted * TRIES_PER_HOLE {
             if seen.len() == wanted {
                 break;
@@ -53,6 +54,12 @@ pub fn held_out_holes(documents: &[Document], count: usize, seed: u64) -> Vec<He
             let package = &packages[turn % packages.len()];
             let document = package[rng.random_range(0..package.len())];
             let Some(cursor) = cursor(&document.text, &mut rng) else { continue };
+            let tree = trees
+                .entry(&document.path)
+                .or_insert_with(|| language.parser().parse(&document.text, None));
+            if tree.as_ref().is_some_and(|tree| in_prose(tree, cursor)) {
+                continue;
+            }
             // One hole for each line.
             if seen.insert((&document.path, line_start(&document.text, cursor))) {
                 holes.push(hole(document, cursor));
@@ -93,13 +100,27 @@ fn cursor(text: &str, rng: &mut impl Rng) -> Option<usize> {
     (!is_comment && after_indentation && says_something && !blank_end).then_some(cursor)
 }
 
+/// Whether a place lies in a comment or in a string of several lines: documentation, not code.
+fn in_prose(tree: &tree_sitter::Tree, at: usize) -> bool {
+    let mut next = tree.root_node().descendant_for_byte_range(at, at);
+    while let Some(node) = next {
+        let lines = node.end_position().row > node.start_position().row;
+        if node.kind().contains("comment") || node.kind().contains("string") && lines {
+            return true;
+        }
+        next = node.parent();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn documents() -> Vec<Document> {
         let python =
-            "def area(width, height):\n    # the product\n    return width * height\n".repeat(40);
+            "def area(width, height):\n    \"\"\"Gives\n    prose prose prose\n    \"\"\"\n    return width * height\n"
+                .repeat(40);
         let document = |path: &str, language, text: &str| Document {
             path: path.into(),
             package: path.split('/').next().unwrap_or_default().into(),
@@ -127,6 +148,7 @@ mod tests {
             let HeldOutHole { prefix, middle, rest, suffix, .. } = hole;
             assert_eq!(format!("{prefix}{middle}{rest}\n{suffix}"), document.text);
             assert!(!middle.contains('\n') && !middle.is_empty());
+            assert!(!middle.contains("prose"), "documentation is no code: {middle}");
         }
     }
 

@@ -230,7 +230,7 @@ fn is_secret(word: &str) -> bool {
     // Words of identifiers and paths are longer than the runs of letters in random text.
     let longest_letters =
         word.split(|c: char| !c.is_ascii_alphabetic()).map(str::len).max().unwrap_or(0);
-    digits >= 5
+    digits >= 4
         && count(u8::is_ascii_uppercase) >= 5
         && count(u8::is_ascii_lowercase) >= 5
         && longest_letters <= 16

@@ -17,7 +17,7 @@ pub type PackageBytes = BTreeMap<String, BTreeMap<Language, usize>>;
 pub fn validation_packages(packages: &PackageBytes, config: &DataConfig) -> BTreeSet<String> {
     let mut by_hash: Vec<(&String, [u8; 32])> =
         packages.keys().map(|name| (name, Sha256::digest(name.as_bytes()).into())).collect();
-    by_hash.sort_by(|a, b| a.1.cmp(&b.1));
+    by_hash.sort_by_key(|(_, hash)| *hash);
     let mut chosen = BTreeSet::new();
     for language in Language::ALL {
         let of = |name: &String| packages[name].get(&language).copied().unwrap_or(0);

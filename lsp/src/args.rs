@@ -1,0 +1,301 @@
+//! The command line as it is written: options, their help and the mistakes that parsing alone can find.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use diffcoder_engine::infiller::{InfillLimits, Sampling, Unmasking};
+use diffcoder_lsp::position::{LineCol, PositionError, parse_line_col_range};
+
+/// Infills code with a block-diffusion language model on this machine.
+///
+/// Without a command it is a language server on stdin and stdout.
+#[derive(Debug, Parser)]
+#[command(name = "diffcoder-lsp", version)]
+pub(crate) struct CommandLine {
+    /// Model directory with config.json, tokenizer.json and safetensors [default: the embedded model]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+
+    // Editors pass it to every server, and stdio is the only transport.
+    #[arg(long, hide = true)]
+    stdio: bool,
+
+    /// `None` serves the protocol.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Fill a hole in a file and print the change as a unified diff
+    Infill(Box<InfillArgs>),
+}
+
+/// Options of `infill`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Lines and columns count from 1, columns in characters. The diff goes to stdout, progress to stderr.
+
+Examples:
+  diffcoder-lsp infill src/lib.rs --at 12:5
+  diffcoder-lsp infill src/lib.rs --range 12:5-14:1 --write
+  diffcoder-lsp infill src/lib.rs --at 12:5 --trace --steps 4
+
+--json prints {\"holes\":[{\"range\",\"text\",\"confidence\"}],\"stats\":{...}}. As in the language server protocol, lines and
+characters of its ranges count from 0, characters in UTF-16 code units.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
+pub(crate) struct InfillArgs {
+    /// Source file with the hole
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+
+    /// Change the file
+    #[arg(long)]
+    write: bool,
+
+    /// Draw the canvas after every denoising step
+    #[arg(long)]
+    trace: bool,
+
+    /// Print the fill as JSON instead of a diff; the trace then goes to stderr
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    pub(crate) decode: DecodeArgs,
+}
+
+/// Where the hole is; exactly one of the two.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PlaceArgs {
+    /// Insert at this position
+    #[arg(long, value_name = "LINE:COL")]
+    at: Option<LineCol>,
+
+    /// Replace from the first position up to the second, which is exclusive
+    #[arg(long, value_name = "L:C-L:C")]
+    range: Option<LineColRange>,
+}
+
+/// Options of the decode loop.
+#[derive(Args, Debug)]
+pub(crate) struct DecodeArgs {
+    /// Most tokens of the fill
+    #[arg(long, value_name = "N", default_value = "64")]
+    max_tokens: NonZeroUsize,
+
+    /// Confidence from 0 to 1 at which a token is committed; the best of a step always is [default: 0.95]
+    #[arg(long, value_name = "P", value_parser = parse_probability, allow_negative_numbers = true, conflicts_with = "steps")]
+    threshold: Option<f64>,
+
+    /// Commit by a fixed plan: this many denoising steps for each block
+    #[arg(long, value_name = "N")]
+    steps: Option<NonZeroUsize>,
+
+    /// 0 takes the most likely tokens, above it they are drawn
+    #[arg(long, value_name = "T", default_value = "0", value_parser = parse_temperature, allow_negative_numbers = true)]
+    temperature: f64,
+
+    /// Draw only from the most likely tokens that together have this probability
+    #[arg(long, value_name = "P", default_value = "1", value_parser = parse_top_p, allow_negative_numbers = true)]
+    top_p: f64,
+
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value = "0")]
+    seed: u64,
+}
+
+/// A hole's two ends; equal at a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LineColRange {
+    /// First position of the hole.
+    pub(crate) start: LineCol,
+    /// First position after it.
+    pub(crate) end: LineCol,
+}
+
+impl FromStr for LineColRange {
+    type Err = PositionError;
+
+    fn from_str(text: &str) -> Result<Self, PositionError> {
+        let (start, end) = parse_line_col_range(text)?;
+        Ok(Self { start, end })
+    }
+}
+
+impl PlaceArgs {
+    /// The hole's ends; `None` cannot come out of the parser, which asks for exactly one option.
+    pub(crate) fn resolve(&self) -> Option<LineColRange> {
+        self.at.map(|at| LineColRange { start: at, end: at }).or(self.range)
+    }
+}
+
+/// Which form the result takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// A unified diff, in colour where stdout shows it.
+    Diff,
+    /// One line of JSON.
+    Json,
+}
+
+/// Whether the denoising steps are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trace {
+    /// A line for every step.
+    Draw,
+    /// Nothing but the result.
+    Off,
+}
+
+/// What happens to the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Apply {
+    /// It stays as it is.
+    Preview,
+    /// The fill is written into it.
+    Write,
+}
+
+impl InfillArgs {
+    /// The chosen form of the result.
+    pub(crate) fn output(&self) -> Output {
+        if self.json { Output::Json } else { Output::Diff }
+    }
+
+    /// Whether to draw.
+    pub(crate) fn trace(&self) -> Trace {
+        if self.trace { Trace::Draw } else { Trace::Off }
+    }
+
+    /// Whether to change the file.
+    pub(crate) fn apply(&self) -> Apply {
+        if self.write { Apply::Write } else { Apply::Preview }
+    }
+}
+
+impl DecodeArgs {
+    /// Bounds of the fill. It has no deadline: who waits at a terminal can interrupt.
+    pub(crate) fn limits(&self) -> InfillLimits {
+        InfillLimits { max_tokens: self.max_tokens.get(), deadline: None }
+    }
+
+    /// How tokens are chosen.
+    pub(crate) fn sampling(&self) -> Sampling {
+        let default = Sampling::default();
+        let unmasking = match (self.steps, self.threshold) {
+            (Some(steps), _) => Unmasking::Static { steps_per_block: steps.get() },
+            (None, Some(threshold)) => Unmasking::Threshold(threshold),
+            (None, None) => default.unmasking,
+        };
+        Sampling { unmasking, temperature: self.temperature, top_p: self.top_p, seed: self.seed }
+    }
+}
+
+fn parse_probability(text: &str) -> Result<f64, String> {
+    number_where(text, "from 0 to 1", |number| (0.0..=1.0).contains(&number))
+}
+
+fn parse_top_p(text: &str) -> Result<f64, String> {
+    number_where(text, "above 0 and at most 1", |number| number > 0.0 && number <= 1.0)
+}
+
+fn parse_temperature(text: &str) -> Result<f64, String> {
+    number_where(text, "from 0 up", |number| number >= 0.0 && number.is_finite())
+}
+
+fn number_where(text: &str, bounds: &str, holds: fn(f64) -> bool) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| holds(*number));
+    number.ok_or_else(|| format!("write a number {bounds}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn infill(options: &[&str]) -> Result<Box<InfillArgs>, String> {
+        let fixed = ["diffcoder-lsp", "infill", "a.rs"];
+        let parsed = CommandLine::try_parse_from(fixed.iter().chain(options));
+        let Some(Command::Infill(args)) = parsed.map_err(|error| error.to_string())?.command else {
+            panic!("`infill` was given");
+        };
+        Ok(args)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_serves() {
+        for line in [&["diffcoder-lsp"][..], &["diffcoder-lsp", "--stdio", "--model", "m"]] {
+            assert!(CommandLine::try_parse_from(line).unwrap().command.is_none());
+        }
+    }
+
+    #[test]
+    fn the_model_may_stand_on_either_side_of_the_command() {
+        for line in ["x --model m infill a.rs --at 1:1", "x infill a.rs --at 1:1 --model m"] {
+            let parsed = CommandLine::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(parsed.model.as_deref(), Some(std::path::Path::new("m")));
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_an_empty_range() {
+        let at = LineCol { line: 3, column: 7 };
+        let args = infill(&["--at", "3:7"]).unwrap();
+        assert_eq!(args.place.resolve(), Some(LineColRange { start: at, end: at }));
+        let args = infill(&["--range", "3:7-4:1"]).unwrap();
+        let end = LineCol { line: 4, column: 1 };
+        assert_eq!(args.place.resolve(), Some(LineColRange { start: at, end }));
+    }
+
+    #[test]
+    fn decode_options_reach_the_engine() {
+        let args = infill(&["--at", "1:1"]).unwrap();
+        assert_eq!(args.decode.sampling(), Sampling::default());
+        assert_eq!(args.decode.limits(), InfillLimits::default());
+        let args =
+            infill(&["--at", "1:1", "--steps", "2", "--seed", "9", "--top-p", "0.5"]).unwrap();
+        let expected = Sampling {
+            unmasking: Unmasking::Static { steps_per_block: 2 },
+            top_p: 0.5,
+            seed: 9,
+            ..Sampling::default()
+        };
+        assert_eq!(args.decode.sampling(), expected);
+    }
+
+    #[test]
+    fn wrong_options_are_named() {
+        for (options, expected) in [
+            (&["--at", "12"][..], "write LINE:COL"),
+            (&["--at", "0:1"], "write LINE:COL"),
+            (&["--range", "2:1-1:1"], "swap its two ends"),
+            (&[], "--at <LINE:COL>|--range"),
+            (&["--at", "1:1", "--range", "1:1-1:2"], "cannot be used with"),
+            (&["--at", "1:1", "--threshold", "1.5"], "write a number from 0 to 1"),
+            (&["--at", "1:1", "--threshold", "NaN"], "write a number from 0 to 1"),
+            (&["--at", "1:1", "--top-p", "0"], "above 0 and at most 1"),
+            (&["--at", "1:1", "--temperature", "-1"], "write a number from 0 up"),
+            (&["--at", "1:1", "--temperature", "inf"], "write a number from 0 up"),
+            (&["--at", "1:1", "--steps", "0"], "--steps"),
+            (&["--at", "1:1", "--max-tokens", "0"], "--max-tokens"),
+            (&["--at", "1:1", "--steps", "2", "--threshold", "0.5"], "cannot be used with"),
+        ] {
+            let message = infill(options).unwrap_err();
+            assert!(message.contains(expected), "{options:?}: {message}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Loads the model that a command asks for.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use diffcoder_engine::engine::Engine;
+use diffcoder_engine::infiller::Infiller;
+
+/// The model in `dir`, or the embedded one.
+pub(crate) fn load(dir: Option<&Path>) -> anyhow::Result<Box<dyn Infiller>> {
+    let Some(dir) = dir else {
+        bail!("this build embeds no model: name a model directory with --model");
+    };
+    let name = dir.display();
+    if !dir.is_dir() {
+        bail!("there is no model directory {name}: check --model");
+    }
+    let engine =
+        Engine::from_dir(dir).with_context(|| format!("cannot load the model in {name}"))?;
+    Ok(Box::new(engine))
+}

@@ -1,0 +1,216 @@
+//! The source file of a command: read strictly, cut at the hole, put together again around the fill.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use diffcoder_engine::infiller::Segment;
+use diffcoder_lsp::line_endings::{self, LineEnding};
+use diffcoder_lsp::position::line_col_to_offset;
+use ropey::Rope;
+
+use crate::args::LineColRange;
+
+/// Largest file that is read. No hand-written source comes near it, and the model sees a small window only.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Windows editors put it in front of UTF-8; it is no part of the first line.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// A source file in memory.
+#[derive(Debug)]
+pub(crate) struct Source {
+    path: PathBuf,
+    contents: String,
+    text_start: usize,
+}
+
+impl Source {
+    /// Reads `path`, which must be a regular UTF-8 file of at most 16 MiB.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let name = path.display();
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                bail!(
+                    "there is no file {name}: check the path, it is relative to the current folder"
+                );
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
+        };
+        if metadata.is_dir() {
+            bail!("{name} is a directory: name a file in it");
+        }
+        if !metadata.is_file() {
+            bail!("{name} is not a regular file: save its contents to one first");
+        }
+        if metadata.len() > MAX_BYTES {
+            let mib = metadata.len().div_ceil(1 << 20);
+            bail!(
+                "{name} is too large ({mib} MiB, the limit is 16): copy the part around the hole to a file of its own"
+            );
+        }
+        let bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
+        let contents = String::from_utf8(bytes).map_err(|error| {
+            let offset = error.utf8_error().valid_up_to();
+            anyhow::anyhow!(
+                "{name} is not UTF-8 at byte {offset}: convert it, such as with `iconv -t UTF-8`"
+            )
+        })?;
+        let text_start =
+            if contents.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        Ok(Self { path: path.to_owned(), contents, text_start })
+    }
+
+    /// The path as the user wrote it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All of the file, a byte order mark included.
+    pub(crate) fn contents(&self) -> &str {
+        &self.contents
+    }
+
+    /// What an editor shows: the contents without a byte order mark.
+    pub(crate) fn text(&self) -> &str {
+        &self.contents[self.text_start..]
+    }
+
+    /// The hole at `place`, an error where the file has no such place.
+    pub(crate) fn hole(&self, place: LineColRange) -> anyhow::Result<Hole<'_>> {
+        let rope = Rope::from_str(self.text());
+        let name = self.path.display().to_string();
+        let start = line_col_to_offset(&rope, place.start, &name)?;
+        let end = line_col_to_offset(&rope, place.end, &name)?;
+        Ok(Hole { source: self, span: start..end })
+    }
+}
+
+/// A hole in a source file.
+#[derive(Debug)]
+pub(crate) struct Hole<'a> {
+    source: &'a Source,
+    span: Range<usize>,
+}
+
+impl Hole<'_> {
+    /// The file around it.
+    pub(crate) fn source(&self) -> &Source {
+        self.source
+    }
+
+    /// Its bytes in [`Source::text`].
+    pub(crate) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// The file around the hole as the model sees it: all lines end with `\n`.
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        let text = self.source.text();
+        let piece =
+            |span: Range<usize>| -> Arc<str> { line_endings::normalise(&text[span]).into() };
+        vec![
+            Segment::Text(piece(0..self.span.start)),
+            Segment::Hole { draft: piece(self.span()) },
+            Segment::Text(piece(self.span.end..text.len())),
+        ]
+    }
+
+    /// `fill` with the line ends of the file.
+    pub(crate) fn in_file_style(&self, fill: &str) -> String {
+        line_endings::apply(fill, self.line_ending()).into_owned()
+    }
+
+    fn line_ending(&self) -> LineEnding {
+        line_endings::detect(self.source.text())
+    }
+
+    /// The file's contents with `fill`, as it shall stand there, in place of the hole.
+    pub(crate) fn filled(&self, fill: &str) -> String {
+        let text_start = self.source.text_start;
+        let mut contents = self.source.contents.clone();
+        contents.replace_range(text_start + self.span.start..text_start + self.span.end, fill);
+        contents
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::test_support::{place, write_file};
+
+    fn text(text: &str) -> Segment {
+        Segment::Text(text.into())
+    }
+
+    #[test]
+    fn the_file_is_cut_at_the_hole() {
+        let (_folder, path) = write_file("日本 = ☃☃\nend\n");
+        let source = Source::read(&path).unwrap();
+        let hole = source.hole(place("1:6-1:7")).unwrap();
+        let draft = "☃".into();
+        assert_eq!(hole.segments(), [text("日本 = "), Segment::Hole { draft }, text("☃\nend\n")]);
+        assert_eq!(hole.filled("x"), "日本 = x☃\nend\n");
+    }
+
+    #[test]
+    fn crlf_files_stay_crlf_and_the_model_does_not_see_it() {
+        let (_folder, path) = write_file("a\r\n\r\nb\r\n");
+        let source = Source::read(&path).unwrap();
+        let hole = source.hole(place("2:1-2:1")).unwrap();
+        let draft = "".into();
+        assert_eq!(hole.segments(), [text("a\n"), Segment::Hole { draft }, text("\nb\n")]);
+        assert_eq!(hole.filled(&hole.in_file_style("x\ny")), "a\r\nx\r\ny\r\nb\r\n");
+    }
+
+    #[test]
+    fn an_empty_file_has_one_place() {
+        let (_folder, path) = write_file("");
+        let source = Source::read(&path).unwrap();
+        assert_eq!(source.hole(place("1:1-1:1")).unwrap().filled("x\n"), "x\n");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_kept_and_not_counted() {
+        let (_folder, path) = write_file("\u{feff}ab");
+        let source = Source::read(&path).unwrap();
+        let hole = source.hole(place("1:1-1:2")).unwrap();
+        assert_eq!(hole.segments()[1], Segment::Hole { draft: "a".into() });
+        assert_eq!(hole.filled("x"), "\u{feff}xb");
+    }
+
+    #[test]
+    fn bad_files_are_named_with_the_mend() {
+        let (folder, path) = write_file("fine");
+        let message = |path: &Path| Source::read(path).unwrap_err().to_string();
+        let missing = folder.path().join("gone.rs");
+        assert!(
+            message(&missing).contains("there is no file") && message(&missing).contains("gone.rs")
+        );
+        assert!(message(folder.path()).ends_with("is a directory: name a file in it"));
+        fs::write(&path, b"caf\xe9").unwrap();
+        assert!(message(&path).contains("is not UTF-8 at byte 3"), "{}", message(&path));
+        fs::File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
+        assert!(
+            message(&path).contains("too large (17 MiB, the limit is 16)"),
+            "{}",
+            message(&path)
+        );
+    }
+
+    #[test]
+    fn places_past_the_end_are_refused() {
+        let (_folder, path) = write_file("one\ntwo\n");
+        let source = Source::read(&path).unwrap();
+        for (at, expected) in
+            [("9:1-9:1", "line 9 is past the end"), ("1:2-1:5", "column 5 is past the end")]
+        {
+            let message = source.hole(place(at)).unwrap_err().to_string();
+            assert!(message.contains(expected) && message.contains("source.rs"), "{message}");
+        }
+    }
+}

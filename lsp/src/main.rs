@@ -1,0 +1,22 @@
+//! The `diffcoder-lsp` binary: parses the command line and runs what it asks for.
+
+mod args;
+mod cli;
+mod logging;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Command, CommandLine};
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    logging::init();
+    let model = line.model.as_deref();
+    let result = match &line.command {
+        None => cli::serve::run(model),
+        Some(Command::Infill(args)) => cli::infill::run(args, model),
+    };
+    cli::exit_code(result)
+}

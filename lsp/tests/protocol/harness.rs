@@ -1,0 +1,298 @@
+//! A client in the test's own hand. It fails the test on any message unread and any request unanswered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use diffcoder_lsp::server::{SessionEnd, serve};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::script::Script;
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+const END_TIMEOUT: Duration = Duration::from_secs(20);
+const PIPE_BYTES: usize = 1 << 20;
+
+/// Error codes of the protocol that tests name.
+pub(crate) const PARSE_ERROR: i64 = -32700;
+pub(crate) const INVALID_REQUEST: i64 = -32600;
+pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
+pub(crate) const INVALID_PARAMS: i64 = -32602;
+pub(crate) const INTERNAL_ERROR: i64 = -32603;
+pub(crate) const NOT_INITIALIZED: i64 = -32002;
+pub(crate) const REQUEST_CANCELLED: i64 = -32800;
+pub(crate) const REQUEST_FAILED: i64 = -32803;
+
+pub(crate) const URI: &str = "file:///src/a.rs";
+
+/// `result` of an answer, or code and message of its error.
+pub(crate) type Answer = Result<Value, (i64, String)>;
+
+pub(crate) struct Client {
+    output: Option<DuplexStream>,
+    input: mpsc::UnboundedReceiver<Value>,
+    server: Option<JoinHandle<SessionEnd>>,
+    last_id: i64,
+    unanswered: BTreeSet<i64>,
+    /// Answers that arrived while the test waited for another one.
+    unread: BTreeMap<i64, Answer>,
+    /// Errors for messages whose id the server could not read.
+    unread_anonymous: Vec<(i64, String)>,
+    is_finished: bool,
+}
+
+impl Client {
+    /// A connection on which nothing has been said yet.
+    pub(crate) fn connect(script: &Arc<Script>) -> Self {
+        let (output, server_input) = tokio::io::duplex(PIPE_BYTES);
+        let (server_output, input) = tokio::io::duplex(PIPE_BYTES);
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(read_messages(input, sender));
+        Self {
+            output: Some(output),
+            input: receiver,
+            server: Some(tokio::spawn(serve(server_input, server_output, script.infiller()))),
+            last_id: 0,
+            unanswered: BTreeSet::new(),
+            unread: BTreeMap::new(),
+            unread_anonymous: Vec::new(),
+            is_finished: false,
+        }
+    }
+
+    /// A connection in the protocol's default encoding, ready for documents.
+    pub(crate) async fn start(script: &Arc<Script>) -> Self {
+        Self::start_with(script, json!({})).await
+    }
+
+    pub(crate) async fn start_with(script: &Arc<Script>, capabilities: Value) -> Self {
+        let mut client = Self::connect(script);
+        client.initialize(capabilities).await;
+        client
+    }
+
+    pub(crate) async fn initialize(&mut self, capabilities: Value) -> Value {
+        let params = json!({ "processId": null, "rootUri": null, "capabilities": capabilities });
+        let result = self.call("initialize", params).await.unwrap();
+        self.notify("initialized", json!({})).await;
+        result
+    }
+
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.output.as_mut().unwrap().write_all(bytes).await.unwrap();
+    }
+
+    pub(crate) async fn send_body(&mut self, body: &str) {
+        self.send_bytes(format!("Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await;
+    }
+
+    pub(crate) async fn notify(&mut self, method: &str, params: Value) {
+        self.send_body(
+            &json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string(),
+        )
+        .await;
+    }
+
+    /// Sends a request without waiting for its answer; returns its id.
+    pub(crate) async fn send(&mut self, method: &str, params: Value) -> i64 {
+        let id = self.expect_answer_to_next_id();
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        self.send_body(&body.to_string()).await;
+        id
+    }
+
+    /// An id that the test will use in a message of its own making, and for which it expects an answer.
+    pub(crate) fn expect_answer_to_next_id(&mut self) -> i64 {
+        self.last_id += 1;
+        self.expect_answer_to(self.last_id);
+        self.last_id
+    }
+
+    pub(crate) fn expect_answer_to(&mut self, id: i64) {
+        self.unanswered.insert(id);
+    }
+
+    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Answer {
+        let id = self.send(method, params).await;
+        self.answer(id).await
+    }
+
+    /// Waits for the answer to `id`; others that come first are kept.
+    pub(crate) async fn answer(&mut self, id: i64) -> Answer {
+        loop {
+            if let Some(answer) = self.unread.remove(&id) {
+                return answer;
+            }
+            self.receive(&format!("the answer to request {id}")).await;
+        }
+    }
+
+    /// Waits for an error about a message whose id could not be read.
+    pub(crate) async fn anonymous_error(&mut self) -> (i64, String) {
+        while self.unread_anonymous.is_empty() {
+            self.receive("an error without an id").await;
+        }
+        self.unread_anonymous.remove(0)
+    }
+
+    async fn receive(&mut self, what: &str) {
+        let message = tokio::time::timeout(ANSWER_TIMEOUT, self.input.recv()).await;
+        let message = message.unwrap_or_else(|_| panic!("waited {ANSWER_TIMEOUT:?} for {what}"));
+        self.file(message.unwrap_or_else(|| panic!("the server ended before {what}")));
+    }
+
+    fn file(&mut self, message: Value) {
+        let error = message.get("error").map(|error| {
+            (
+                error["code"].as_i64().expect("a code"),
+                error["message"].as_str().expect("a message").to_owned(),
+            )
+        });
+        match (message["id"].as_i64(), error) {
+            (Some(id), error) => {
+                assert!(self.unanswered.remove(&id), "an answer that nobody waits for: {message}");
+                self.unread.insert(id, error.map_or_else(|| Ok(message["result"].clone()), Err));
+            }
+            (None, Some(error)) => self.unread_anonymous.push(error),
+            (None, None) => panic!("neither an answer nor an error: {message}"),
+        }
+    }
+
+    pub(crate) async fn open(&mut self, uri: &str, text: &str) {
+        let item = json!({ "uri": uri, "languageId": "rust", "version": 1, "text": text });
+        self.notify("textDocument/didOpen", json!({ "textDocument": item })).await;
+    }
+
+    pub(crate) async fn change(&mut self, uri: &str, version: i32, changes: Value) {
+        let document = json!({ "uri": uri, "version": version });
+        self.notify(
+            "textDocument/didChange",
+            json!({ "textDocument": document, "contentChanges": changes }),
+        )
+        .await;
+    }
+
+    pub(crate) async fn close(&mut self, uri: &str) {
+        self.notify("textDocument/didClose", json!({ "textDocument": { "uri": uri } })).await;
+    }
+
+    pub(crate) async fn cancel(&mut self, id: i64) {
+        self.notify("$/cancelRequest", json!({ "id": id })).await;
+    }
+
+    /// Asks for a completion without waiting for it.
+    pub(crate) async fn ask(&mut self, uri: &str, line: u32, character: u32) -> i64 {
+        self.send("textDocument/inlineCompletion", completion_params(uri, line, character)).await
+    }
+
+    pub(crate) async fn complete(&mut self, line: u32, character: u32) -> Answer {
+        self.call("textDocument/inlineCompletion", completion_params(URI, line, character)).await
+    }
+
+    /// The text that the server holds.
+    pub(crate) async fn text(&mut self, uri: &str) -> String {
+        let params = json!({ "textDocument": { "uri": uri } });
+        let result = self.call("diffcoder/documentText", params).await.unwrap();
+        result["text"].as_str().unwrap().to_owned()
+    }
+
+    /// Closes the connection the client's way, and returns how the server saw the end.
+    pub(crate) async fn finish(mut self) -> SessionEnd {
+        assert_eq!(self.call("shutdown", Value::Null).await, Ok(Value::Null));
+        self.notify("exit", Value::Null).await;
+        self.wait_for_end().await
+    }
+
+    /// Goes away without a word.
+    pub(crate) async fn hang_up(mut self) -> SessionEnd {
+        self.disconnect();
+        self.wait_for_end().await
+    }
+
+    /// Closes the server's input; its output stays open.
+    pub(crate) fn disconnect(&mut self) {
+        self.output = None;
+    }
+
+    /// Waits for the server to end by itself, then holds it to having answered everything and said nothing else.
+    pub(crate) async fn wait_for_end(&mut self) -> SessionEnd {
+        self.is_finished = true;
+        let server = self.server.take().unwrap();
+        let end = tokio::time::timeout(END_TIMEOUT, server).await;
+        let end = end
+            .unwrap_or_else(|_| panic!("the server did not end within {END_TIMEOUT:?}"))
+            .unwrap();
+        while let Some(message) = self.input.recv().await {
+            self.file(message);
+        }
+        end
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        assert!(self.is_finished, "the test did not wait for the server's end");
+        assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered);
+        assert!(self.unread.is_empty(), "answers that the test did not read: {:?}", self.unread);
+        assert!(
+            self.unread_anonymous.is_empty(),
+            "errors that the test did not read: {:?}",
+            self.unread_anonymous
+        );
+    }
+}
+
+pub(crate) fn completion_params(uri: &str, line: u32, character: u32) -> Value {
+    json!({
+        "textDocument": { "uri": uri },
+        "position": { "line": line, "character": character },
+        "context": { "triggerKind": 2 },
+    })
+}
+
+/// `contentChanges` with one edit.
+pub(crate) fn edit(start: (u32, u32), end: (u32, u32), text: &str) -> Value {
+    let position = |(line, character)| json!({ "line": line, "character": character });
+    json!([{ "range": { "start": position(start), "end": position(end) }, "text": text }])
+}
+
+/// The text of the only item of an answer.
+#[track_caller]
+pub(crate) fn inserted(answer: &Answer) -> &str {
+    let items = answer.as_ref().unwrap().as_array().unwrap();
+    assert_eq!(items.len(), 1, "{items:?}");
+    items[0]["insertText"].as_str().unwrap()
+}
+
+/// Code of an error.
+#[track_caller]
+pub(crate) fn code(answer: &Answer) -> i64 {
+    answer.as_ref().unwrap_err().0
+}
+
+async fn read_messages(input: DuplexStream, messages: mpsc::UnboundedSender<Value>) {
+    let mut input = BufReader::new(input);
+    let mut header = String::new();
+    while input.read_line(&mut header).await.unwrap() > 0 {
+        if header.ends_with("\r\n\r\n") {
+            let length = header
+                .trim_end()
+                .strip_prefix("Content-Length: ")
+                .expect("one header")
+                .parse()
+                .unwrap();
+            let mut body = vec![0; length];
+            input.read_exact(&mut body).await.unwrap();
+            if messages.send(serde_json::from_slice(&body).unwrap()).is_err() {
+                return;
+            }
+            header.clear();
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a completion looks like, and when there is none.
+
+use serde_json::json;
+
+use crate::harness::{Client, INTERNAL_ERROR, REQUEST_FAILED, URI, completion_params, inserted};
+use crate::script::{Act, Script};
+
+#[tokio::test]
+async fn one_item_whoever_asked() {
+    let script = Script::always(Act::Fill("b + c"));
+    let mut client = Client::start(&script).await;
+    client.open(URI, "let a = ;\n").await;
+    for trigger_kind in [1, 2] {
+        let mut params = completion_params(URI, 0, 8);
+        params["context"]["triggerKind"] = json!(trigger_kind);
+        let items = client.call("textDocument/inlineCompletion", params).await.unwrap();
+        let cursor = json!({ "line": 0, "character": 8 });
+        assert_eq!(
+            items,
+            json!([{ "insertText": "b + c", "range": { "start": cursor, "end": cursor } }])
+        );
+    }
+    let asked = &script.asked()[0];
+    assert_eq!(asked.document, URI);
+    assert_eq!((asked.before.as_str(), asked.after.as_str()), ("let a = ", ";\n"));
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_to_show_is_an_empty_list() {
+    for (fill, after) in
+        [("", ";\n"), ("b + c;", "b + c;\n"), ("b + c;\n", "b + c;\n}\n"), ("b;\n}", "b;\n}")]
+    {
+        let mut client = Client::start(&Script::always(Act::Fill(fill))).await;
+        client.open(URI, &format!("let a = {after}")).await;
+        assert_eq!(client.complete(0, 8).await, Ok(json!([])), "{fill:?} before {after:?}");
+        client.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_document_keeps_its_line_ends_and_the_model_never_sees_them() {
+    for (text, expected) in [
+        ("fn a() {\r\n    \r\n}\r\n", "b();\r\n    c();"),
+        ("fn a() {\n    \n}\n", "b();\n    c();"),
+        ("fn a() {\r\n    \r\n}\n", "b();\r\n    c();"),
+        ("fn a() {\n    \n}\r\n", "b();\n    c();"),
+    ] {
+        let script = Script::always(Act::Fill("b();\n    c();"));
+        let mut client = Client::start(&script).await;
+        client.open(URI, text).await;
+        assert_eq!(inserted(&client.complete(1, 4).await), expected, "{text:?}");
+        let asked = &script.asked()[0];
+        assert_eq!(
+            (asked.before.as_str(), asked.after.as_str()),
+            ("fn a() {\n    ", "\n}\n"),
+            "{text:?}"
+        );
+        client.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_repetition_is_seen_across_line_ends() {
+    let mut client = Client::start(&Script::always(Act::Fill("b();\n}"))).await;
+    client.open(URI, "b();\r\n}\r\n").await;
+    assert_eq!(client.complete(0, 0).await, Ok(json!([])));
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn an_empty_document_can_be_filled() {
+    let mut client = Client::start(&Script::always(Act::Fill("fn main() {}"))).await;
+    client.open(URI, "").await;
+    assert_eq!(inserted(&client.complete(0, 0).await), "fn main() {}");
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn a_refusal_carries_its_reason() {
+    let mut client = Client::start(&Script::always(Act::Refuse("this model cannot infill"))).await;
+    client.open(URI, "").await;
+    assert_eq!(
+        client.complete(0, 0).await,
+        Err((REQUEST_FAILED, "this model cannot infill".to_owned()))
+    );
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn a_panic_of_the_model_is_answered_and_survived() {
+    let script = Script::by(|asked| match asked.before.as_str() {
+        "panic" => Act::Panic("scripted panic"),
+        _ => Act::Fill("fine"),
+    });
+    let mut client = Client::start(&script).await;
+    client.open(URI, "panic").await;
+    for _ in 0..3 {
+        let message = "internal error, please report it: scripted panic".to_owned();
+        assert_eq!(client.complete(0, 5).await, Err((INTERNAL_ERROR, message)));
+    }
+    assert_eq!(inserted(&client.complete(0, 0).await), "fine");
+    client.finish().await;
+}

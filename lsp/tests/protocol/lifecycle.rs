@@ -1,0 +1,136 @@
+//! From `initialize` to `exit`, in order and out of order.
+
+use diffcoder_lsp::server::SessionEnd;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Client, INVALID_REQUEST, NOT_INITIALIZED, REQUEST_CANCELLED, URI, code, completion_params,
+};
+use crate::script::{Act, Script};
+
+#[tokio::test]
+async fn a_client_that_says_nothing_gets_utf16_and_incremental_sync() {
+    let mut client = Client::connect(&Script::always(Act::Fill("")));
+    let result = client.initialize(json!({})).await;
+    assert_eq!(
+        result["capabilities"],
+        json!({
+            "positionEncoding": "utf-16",
+            "textDocumentSync": { "openClose": true, "change": 2 },
+            "inlineCompletionProvider": true,
+        })
+    );
+    assert_eq!(result["serverInfo"]["name"], "diffcoder-lsp");
+    assert_eq!(client.finish().await, SessionEnd::Orderly);
+}
+
+#[tokio::test]
+async fn requests_before_initialize_are_refused() {
+    let mut client = Client::connect(&Script::always(Act::Fill("")));
+    let early = client.call("textDocument/inlineCompletion", completion_params(URI, 0, 0)).await;
+    assert_eq!(code(&early), NOT_INITIALIZED);
+    assert_eq!(code(&client.call("shutdown", Value::Null).await), NOT_INITIALIZED);
+    client.open(URI, "dropped: nobody may open a document yet").await;
+    client.initialize(json!({})).await;
+    let text =
+        client.call("diffcoder/documentText", json!({ "textDocument": { "uri": URI } })).await;
+    assert!(text.unwrap_err().1.contains(URI));
+    assert_eq!(client.finish().await, SessionEnd::Orderly);
+}
+
+#[tokio::test]
+async fn a_second_initialize_is_refused() {
+    let mut client = Client::start(&Script::always(Act::Fill(""))).await;
+    let params = json!({ "processId": null, "rootUri": null, "capabilities": {} });
+    assert_eq!(code(&client.call("initialize", params).await), INVALID_REQUEST);
+    assert_eq!(client.finish().await, SessionEnd::Orderly);
+}
+
+#[tokio::test]
+async fn messages_may_follow_initialize_at_once() {
+    let mut client = Client::connect(&Script::always(Act::Fill("")));
+    let params = json!({ "processId": null, "rootUri": null, "capabilities": {} });
+    let id = client.send("initialize", params).await;
+    client.open(URI, "text").await;
+    assert_eq!(client.text(URI).await, "text");
+    client.answer(id).await.unwrap();
+    assert_eq!(client.finish().await, SessionEnd::Orderly);
+}
+
+#[tokio::test]
+async fn shutdown_answers_what_is_under_way_and_only_exit_may_follow() {
+    let script = Script::always(Act::FillWhenOpened("never"));
+    let mut client = Client::start(&script).await;
+    client.open(URI, "").await;
+    client.open("file:///b.rs", "").await;
+    let running = client.ask(URI, 0, 0).await;
+    script.begun(1).await;
+    let waiting = client.ask("file:///b.rs", 0, 0).await;
+    client.call("shutdown", Value::Null).await.unwrap();
+    assert_eq!(code(&client.answer(running).await), REQUEST_CANCELLED);
+    assert_eq!(code(&client.answer(waiting).await), REQUEST_CANCELLED);
+    let late = client.call("textDocument/inlineCompletion", completion_params(URI, 0, 0)).await;
+    assert_eq!(code(&late), INVALID_REQUEST);
+    client.notify("exit", Value::Null).await;
+    assert_eq!(client.wait_for_end().await, SessionEnd::Orderly);
+    script.cancelled(1).await;
+}
+
+#[tokio::test]
+async fn exit_alone_is_no_orderly_end() {
+    let mut client = Client::start(&Script::always(Act::Fill(""))).await;
+    client.notify("exit", Value::Null).await;
+    assert_eq!(client.wait_for_end().await, SessionEnd::Abrupt);
+}
+
+#[tokio::test]
+async fn exit_stops_an_infill() {
+    let script = Script::always(Act::FillWhenOpened("never"));
+    let mut client = Client::start(&script).await;
+    client.open(URI, "").await;
+    let id = client.ask(URI, 0, 0).await;
+    script.begun(1).await;
+    client.notify("exit", Value::Null).await;
+    assert_eq!(client.wait_for_end().await, SessionEnd::Abrupt);
+    assert_eq!(code(&client.answer(id).await), REQUEST_CANCELLED);
+    script.cancelled(1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_dies_ends_the_server() {
+    for is_initialized in [false, true] {
+        let mut client = Client::connect(&Script::always(Act::Fill("")));
+        if is_initialized {
+            client.initialize(json!({})).await;
+        }
+        assert_eq!(client.hang_up().await, SessionEnd::Abrupt);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_dies_stops_its_infill() {
+    let script = Script::always(Act::FillWhenOpened("never"));
+    let mut client = Client::start(&script).await;
+    client.open(URI, "").await;
+    let id = client.ask(URI, 0, 0).await;
+    script.begun(1).await;
+    client.disconnect();
+    assert_eq!(client.wait_for_end().await, SessionEnd::Abrupt);
+    assert_eq!(code(&client.answer(id).await), REQUEST_CANCELLED);
+    script.cancelled(1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_after_shutdown_left_in_good_order() {
+    let mut client = Client::start(&Script::always(Act::Fill(""))).await;
+    client.call("shutdown", Value::Null).await.unwrap();
+    assert_eq!(client.hang_up().await, SessionEnd::Orderly);
+}
+
+#[tokio::test]
+async fn shutdown_with_surplus_params_is_a_shutdown() {
+    let mut client = Client::start(&Script::always(Act::Fill(""))).await;
+    assert_eq!(client.call("shutdown", json!({})).await, Ok(Value::Null));
+    client.notify("exit", json!({})).await;
+    assert_eq!(client.wait_for_end().await, SessionEnd::Orderly);
+}

@@ -1,0 +1,15 @@
+//! The server over an in-memory connection, with a scripted model: one file per concern.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+mod cancel;
+mod encodings;
+mod harness;
+mod inline_completion;
+mod lifecycle;
+mod malformed;
+mod ordering;
+mod outside;
+mod script;
+mod supersede;
+mod sync;

@@ -1,0 +1,139 @@
+//! An infiller that does what a test says, and remembers what it was asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use diffcoder_engine::cancel::CancelToken;
+use diffcoder_engine::infiller::{
+    Finish, Frame, HoleFill, Infill, InfillError, InfillRequest, InfillStats, Infiller, Segment,
+};
+use parking_lot::Mutex;
+
+/// How often a scripted forward looks at its cancel token and at the gate.
+const FORWARD: Duration = Duration::from_millis(1);
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the infiller does with one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Act {
+    /// Answers at once.
+    Fill(&'static str),
+    /// Answers when the test opens the gate; until then it polls its token, once each forward.
+    FillWhenOpened(&'static str),
+    /// Refuses, with a reason.
+    Refuse(&'static str),
+    /// Panics.
+    Panic(&'static str),
+}
+
+/// What the infiller was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) document: String,
+    pub(crate) before: String,
+    pub(crate) after: String,
+}
+
+/// The test's side of the scripted infiller.
+pub(crate) struct Script {
+    act: Box<dyn Fn(&Asked) -> Act + Send + Sync>,
+    asked: Mutex<Vec<Asked>>,
+    n_cancelled: AtomicUsize,
+    gate_is_open: AtomicBool,
+}
+
+impl Script {
+    /// Does the same for every request.
+    pub(crate) fn always(act: Act) -> Arc<Self> {
+        Self::by(move |_| act)
+    }
+
+    pub(crate) fn by(act: impl Fn(&Asked) -> Act + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            act: Box::new(act),
+            asked: Mutex::default(),
+            n_cancelled: AtomicUsize::new(0),
+            gate_is_open: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn infiller(self: &Arc<Self>) -> Box<dyn Infiller> {
+        Box::new(Scripted(Arc::clone(self)))
+    }
+
+    pub(crate) fn open_gate(&self) {
+        self.gate_is_open.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().clone()
+    }
+
+    /// Waits until the infiller has begun `n` requests.
+    pub(crate) async fn begun(&self, n: usize) {
+        wait_for(&format!("request {n} to begin"), || self.asked.lock().len() >= n).await;
+    }
+
+    /// Waits until `n` requests saw their token cancelled.
+    pub(crate) async fn cancelled(&self, n: usize) {
+        wait_for(&format!("cancel {n}"), || self.n_cancelled.load(Ordering::Acquire) >= n).await;
+    }
+}
+
+async fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < TIMEOUT, "waited {TIMEOUT:?} for {what}");
+        tokio::time::sleep(FORWARD).await;
+    }
+}
+
+struct Scripted(Arc<Script>);
+
+impl Infiller for Scripted {
+    fn infill(
+        &mut self,
+        request: &InfillRequest,
+        cancel: &CancelToken,
+        _on_frame: &mut dyn FnMut(&Frame),
+    ) -> Result<Infill, InfillError> {
+        let [Segment::Text(before), Segment::Hole { draft }, Segment::Text(after)] =
+            &request.segments[..]
+        else {
+            panic!("not one hole between two texts: {:?}", request.segments);
+        };
+        assert!(draft.is_empty(), "a cursor is an empty hole");
+        let asked = Asked {
+            document: request.document_key.clone(),
+            before: before.to_string(),
+            after: after.to_string(),
+        };
+        let act = (self.0.act)(&asked);
+        self.0.asked.lock().push(asked);
+        match act {
+            Act::Fill(text) => Ok(infill(text)),
+            Act::FillWhenOpened(text) => {
+                while !self.0.gate_is_open.load(Ordering::Acquire) {
+                    if cancel.is_cancelled() {
+                        self.0.n_cancelled.fetch_add(1, Ordering::Release);
+                        return Err(InfillError::Cancelled);
+                    }
+                    std::thread::sleep(FORWARD);
+                }
+                Ok(infill(text))
+            }
+            Act::Refuse(reason) => Err(InfillError::BadRequest(reason.to_owned())),
+            Act::Panic(message) => panic!("{message}"),
+        }
+    }
+
+    fn model_name(&self) -> &str {
+        "scripted"
+    }
+}
+
+fn infill(text: &str) -> Infill {
+    let hole = HoleFill { text: text.to_owned(), confidence: 1.0, finish: Finish::EndOfText };
+    Infill { holes: vec![hole], stats: InfillStats::default() }
+}

@@ -1,0 +1,10 @@
+//! The built `diffcoder-lsp` over real stdio, as an editor starts it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+mod client;
+mod completion;
+mod edits;
+mod robustness;
+mod slow_model;
+mod text;
