@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use diffcoder_engine::kernels::adamw::{AdamwStep, adamw_update};
 use diffcoder_engine::kernels::attention::{
-    AttentionForward, AttentionShape, SequenceMask, attention, attention_backward,
+    AttentionForward, AttentionShape, attention, attention_backward,
 };
 use diffcoder_engine::kernels::cached_attention::{CachedShape, cached_attention};
 use diffcoder_engine::kernels::cross_entropy::{head_nll, head_nll_backward};
@@ -18,6 +18,7 @@ use diffcoder_engine::kernels::matmul::{Beta, MatRef, Precision, bf16_available,
 use diffcoder_engine::kernels::norm::{rms_norm, rms_norm_backward};
 use diffcoder_engine::kernels::rope::{RopeTable, rope};
 use diffcoder_engine::kernels::swiglu::{swiglu, swiglu_backward};
+use diffcoder_engine::model::mask::SequenceMask;
 
 const RUNS: usize = 9;
 const ROWS: usize = 4096;

@@ -9,6 +9,7 @@
 
 pub mod cancel;
 pub mod decode;
+mod embedded;
 pub mod engine;
 pub mod error;
 mod frame;

@@ -1,7 +1,7 @@
 //! Sequence, doubled and cached attention against the definition.
 
 use diffcoder_engine::kernels::attention::{
-    AttentionForward, AttentionShape, SequenceMask, attention, attention_backward,
+    AttentionForward, AttentionShape, attention, attention_backward,
 };
 use diffcoder_engine::kernels::cached_attention::{CachedShape, cached_attention};
 use diffcoder_engine::kernels::doubled::{
@@ -9,6 +9,7 @@ use diffcoder_engine::kernels::doubled::{
     doubled_attention, doubled_attention_backward,
 };
 use diffcoder_engine::kernels::matmul::Precision;
+use diffcoder_engine::model::mask::SequenceMask;
 
 use crate::reference::{
     Heads, assert_close, assert_same_on_any_pool, differences, numbers, plain_attention,

@@ -9,7 +9,7 @@ use diffcoder_engine::infiller::Infiller;
 /// The model in `dir`, or the embedded one.
 pub(crate) fn load(dir: Option<&Path>) -> anyhow::Result<Box<dyn Infiller>> {
     let Some(dir) = dir else {
-        bail!("this build embeds no model: name a model directory with --model");
+        return Ok(Box::new(Engine::embedded().context("cannot load the embedded model")?));
     };
     let name = dir.display();
     if !dir.is_dir() {

@@ -1,7 +1,9 @@
 //! Runs the reference cases of a directory in the format of `tests/golden` and reports the largest error of each.
 
+mod decode;
 mod forward;
 mod reference;
+mod train;
 
 use std::fmt;
 use std::path::Path;
@@ -73,5 +75,7 @@ pub fn run(directory: &Path, report: &mut dyn FnMut(&Case)) -> anyhow::Result<Ve
         cases.push(case);
     };
     forward::run(directory, &mut add)?;
+    decode::run(directory, &mut add)?;
+    train::run(directory, &mut add)?;
     Ok(cases)
 }

@@ -1,6 +1,6 @@
 //! Reads the reference models and tensors.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -11,13 +11,13 @@ use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
 
 /// The tensors of one safetensors file.
-pub(crate) struct Tensors(HashMap<String, Tensor>);
+pub(crate) struct Tensors(BTreeMap<String, Tensor>);
 
 impl Tensors {
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let tensors = candle_core::safetensors::load(path, &Device::Cpu)
             .with_context(|| format!("read {}", path.display()))?;
-        Ok(Self(tensors))
+        Ok(Self(tensors.into_iter().collect()))
     }
 
     pub(crate) fn get(&self, name: &str) -> anyhow::Result<&Tensor> {
@@ -25,9 +25,11 @@ impl Tensors {
     }
 
     pub(crate) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.0.keys().map(String::as_str).collect();
-        names.sort_unstable();
-        names
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    pub(crate) fn into_map(self) -> BTreeMap<String, Tensor> {
+        self.0
     }
 
     /// Integers of any width as u32 ids.

@@ -1,0 +1,41 @@
+//! Decode cases: recorded traces, replayed commit by commit.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context;
+use diffcoder_engine::decode::case::{STABLE_ALGORITHM, StableCase};
+use diffcoder_engine::model::ops::Ops;
+
+use super::reference::model;
+use super::{Case, Outcome};
+
+const CONFIDENCE_TOLERANCE: f64 = 1e-4; // f32 logits on another CPU, rounded to six digits in the files
+
+pub(super) fn run(directory: &Path, add: &mut dyn FnMut(Case)) -> anyhow::Result<()> {
+    let folder = directory.join("decode");
+    let index =
+        std::fs::read_to_string(folder.join("INDEX.json")).context("read decode/INDEX.json")?;
+    let index: BTreeMap<String, (String, String)> =
+        serde_json::from_str(&index).context("read decode/INDEX.json")?;
+    for (name, (model_name, algorithm)) in index {
+        let case_name = format!("decode/{name}");
+        if algorithm != STABLE_ALGORITHM {
+            let reason = format!("this build has no decoder for {algorithm}");
+            add(Case { name: case_name, outcome: Outcome::Skipped(reason) });
+            continue;
+        }
+        let text = std::fs::read_to_string(folder.join(format!("{name}.json")))
+            .with_context(|| format!("read {case_name}"))?;
+        let replay = StableCase::from_json(&text)?.replay(&model(
+            directory,
+            &model_name,
+            Ops::default(),
+        )?)?;
+        add(match replay.mismatch {
+            Some(mismatch) => Case { name: case_name, outcome: Outcome::Failed(mismatch) },
+            None => Case::compared(case_name, replay.largest_error, CONFIDENCE_TOLERANCE),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! From source code to a served model with the built programs: data, tokenizer, train, export, infill.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use candle_core::{Device, Tensor};
+use diffcoder_engine::model::Model;
+use diffcoder_engine::model::config::ModelConfig;
+use diffcoder_engine::model::mask::SequenceMask;
+use diffcoder_engine::model::ops::Ops;
+use diffcoder_engine::model::weights::Weights;
+use serde_json::Value;
+
+/// A program built next to this test.
+fn program(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().parent().unwrap().join(name);
+    assert!(
+        path.exists(),
+        "{} is not built: run `cargo test --release --workspace`",
+        path.display()
+    );
+    Command::new(path)
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn projects() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/projects")
+}
+
+const RECIPE: &str = r#"
+[run]
+name = "tiny"
+seed = 1
+matmul = "f32"
+
+[model]
+dialect = "qwen3"
+layers = 2
+width = 64
+mlp = 128
+heads = 2
+kv_heads = 1
+head_size = 32
+vocab = 512
+tied = true
+
+[[stage]]
+kind = "ar"
+steps = 3
+seq_len = 64
+batch_rows = 4
+micro_rows = 2
+infill_rate = 0.65
+
+[[stage]]
+kind = "warmup"
+steps = 2
+seq_len = 64
+batch_rows = 4
+micro_rows = 2
+infill_rate = 0.65
+
+[[stage]]
+kind = "cpt"
+steps = 3
+seq_len = 128
+batch_rows = 2
+micro_rows = 2
+infill_rate = 0.65
+
+[optimizer]
+lr = 2e-3
+betas = [0.9, 0.95]
+weight_decay = 0.1
+clip_norm = 1.0
+
+[schedule]
+warmup_steps = 1
+decay_steps = 3
+floor = 0.02
+
+[checkpoint]
+every_steps = 2
+every_minutes = 5.0
+keep = 2
+"#;
+
+/// Two "packages" of our own source, so that both splits have text, in a folder of their own.
+fn data_configuration(dir: &Path) -> PathBuf {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = dir.join("data.toml");
+    let text = format!(
+        "validation_min_bytes = 1000\n\n\
+         [[source]]\nkind = \"directory\"\npath = {:?}\nname = \"engine\"\nlicence = \"MIT\"\nlanguages = [\"rust\"]\nsplit = \"train\"\n\n\
+         [[source]]\nkind = \"directory\"\npath = {:?}\nname = \"fixtures\"\nlicence = \"MIT\"\nlanguages = [\"rust\", \"python\"]\nsplit = \"validation\"\n",
+        repository.join("engine/src"),
+        projects(),
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Logits of a fixed sequence under the served mask.
+fn logits(config: &str, weights: &Path) -> Vec<f32> {
+    let config = ModelConfig::from_json(config).unwrap();
+    let weights = Weights::from_bytes(&std::fs::read(weights).unwrap(), "weights").unwrap();
+    let model = Model::new(&config, weights, Ops::default()).unwrap();
+    let ids: Vec<u32> = (0..40).map(|i| i * 37 % 500 + 8).collect();
+    let positions: Vec<u32> = (0..40).collect();
+    let ids = Tensor::from_vec(ids, (1, 40), &Device::Cpu).unwrap();
+    let hidden =
+        model.forward_sequence(&ids, &positions, SequenceMask::BlockCausal { block: 4 }).unwrap();
+    model.logits(&hidden).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn a_trained_model_serves_with_the_logits_of_its_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("tiny.toml"), RECIPE).unwrap();
+    let train = || program("diffcoder-train");
+
+    succeed(
+        train()
+            .args(["data", "--config"])
+            .arg(data_configuration(dir.path()))
+            .arg("--out")
+            .arg(at("data")),
+    );
+    succeed(
+        train()
+            .args(["tokenizer", "--vocab", "512", "--data"])
+            .arg(at("data"))
+            .arg("--out")
+            .arg(at("tokenizer")),
+    );
+    let mut run = train();
+    run.arg("train").arg(at("tiny.toml")).arg("--data").arg(at("data"));
+    run.arg("--tokenizer").arg(at("tokenizer")).arg("--out").arg(at("run"));
+    succeed(&mut run);
+
+    let metrics = std::fs::read_to_string(at("run/metrics.jsonl")).unwrap();
+    let steps: Vec<Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(steps.len(), 8, "one line for every step");
+    assert!(steps.iter().all(|step| step["tokens_per_s"].as_f64().unwrap() > 0.0));
+
+    let checkpoint = at("run/checkpoints/step-00000008");
+    let mut export = train();
+    export
+        .arg("export")
+        .arg(&checkpoint)
+        .arg("--tokenizer")
+        .arg(at("tokenizer"))
+        .arg("--out")
+        .arg(at("model"));
+    succeed(&mut export);
+    let config = std::fs::read_to_string(at("model/config.json")).unwrap();
+    assert_eq!(
+        logits(&config, &at("model/model.safetensors")),
+        logits(&config, &checkpoint.join("model.safetensors")),
+        "the exported f32 weights are the checkpoint's"
+    );
+
+    let file = projects().join("rust-ledger/src/money.rs");
+    let mut infill = program("diffcoder-lsp");
+    infill
+        .arg("infill")
+        .arg(&file)
+        .args(["--at", "10:1", "--json", "--max-tokens", "16", "--model"])
+        .arg(at("model"));
+    let output: Value = serde_json::from_slice(&succeed(&mut infill).stdout).unwrap();
+    assert_eq!(output["holes"].as_array().unwrap().len(), 1);
+    assert!(output["stats"]["forwards"].as_u64().unwrap() >= 1);
+    assert!(output["stats"]["prompt_tokens"].as_u64().unwrap() > 20);
+}
