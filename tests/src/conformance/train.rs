@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::ops::Ops;
