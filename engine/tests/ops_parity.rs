@@ -1,5 +1,7 @@
 //! The fused operations agree with the plain ones: same values, same gradient of every parameter.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! The built binary on bad input: exit codes, one sentence on stderr, nothing on stdout.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -1,9 +1,14 @@
 //! Model directories as users have them: published formats load, damaged ones are refused by name.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::path::Path;
 
 use candle_core::DType;
+use diffcoder_engine::cancel::CancelToken;
+use diffcoder_engine::engine::Engine;
 use diffcoder_engine::error::EngineError;
+use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Infiller, Sampling, Segment};
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::{Family, ModelConfig};
 use diffcoder_engine::model::ops::Ops;
@@ -144,4 +149,46 @@ fn damaged_directories_are_refused_by_name() {
         let error = refusal(path);
         assert!(error.contains(expected), "{error}");
     }
+}
+
+/// A document with one hole at its end of line, as an editor sends it.
+fn request(left: &str, right: &str) -> InfillRequest {
+    let segments = vec![
+        Segment::Text(left.into()),
+        Segment::Hole { draft: "".into() },
+        Segment::Text(right.into()),
+    ];
+    InfillRequest {
+        document_key: "file:///a.rs".into(),
+        segments,
+        limits: InfillLimits { max_tokens: 12, deadline: None },
+        sampling: Sampling::default(),
+    }
+}
+
+#[test]
+fn the_published_stable_diffcoder_format_is_served_in_its_own_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    stable_replica::write(dir.path()).unwrap();
+    let mut engine = Engine::from_dir(dir.path()).unwrap();
+    let (left, right) = ("fn main() {\n    let a = ", ";\n}\n");
+    let mut frames = 0;
+    let fill =
+        engine.infill(&request(left, right), &CancelToken::new(), &mut |_| frames += 1).unwrap();
+    // Byte-level tokens without merges: three markers, and one token for each byte of the document.
+    assert_eq!(fill.stats.prompt_tokens, 3 + left.len() + right.len());
+    assert_eq!((fill.holes.len(), fill.stats.cached_tokens), (1, 0));
+    assert!(frames > 0 && fill.stats.forwards >= frames);
+    assert!(
+        !fill.holes[0].text.contains("<["),
+        "special tokens never show: {:?}",
+        fill.holes[0].text
+    );
+    // The suffix stands first, so a longer prefix keeps it.
+    let longer = engine.infill(
+        &request("fn main() {\n    let a = x", right),
+        &CancelToken::new(),
+        &mut |_| (),
+    );
+    assert!(longer.unwrap().stats.cached_tokens + 8 >= 3 + left.len() + right.len());
 }

@@ -1,5 +1,7 @@
 //! From source code to a served model with the built programs: data, tokenizer, train, export, infill.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -17,6 +17,7 @@ use crate::data::Split;
 use crate::data::command::{DataArgs, run_data};
 use crate::data::corpus::read_split;
 use crate::data::loader::{Loader, LoaderOptions};
+use crate::data::notice::notice;
 use crate::data::sample::{SampleOptions, Sampler};
 use crate::eval::{EvalArgs, run_eval};
 use crate::export::ExportType;
@@ -82,6 +83,9 @@ struct ExportArgs {
     /// Number type of the weights.
     #[arg(long, value_enum, default_value = "f32")]
     dtype: ExportType,
+    /// Corpus folder that it was trained on: lists its packages and licences in a NOTICE beside the weights.
+    #[arg(long)]
+    data: Option<PathBuf>,
 }
 
 /// Draw loss and gradient norm of a run as SVG.
@@ -102,8 +106,10 @@ impl Cli {
             Command::Tokenizer(args) => run_tokenizer(args)?,
             Command::Train(args) => return run_train(&args),
             Command::Export(args) => {
-                let ExportArgs { checkpoint, tokenizer, out, dtype } = args;
-                let difference = export::export(&checkpoint, &tokenizer, &out, dtype)?;
+                let ExportArgs { checkpoint, tokenizer, out, dtype, data } = args;
+                let notice = data.as_deref().map(notice).transpose()?;
+                let difference =
+                    export::export(&checkpoint, &tokenizer, &out, dtype, notice.as_deref())?;
                 print_line(&format!(
                     "{} loads, and its logits differ by at most {difference} from the checkpoint's",
                     out.display()

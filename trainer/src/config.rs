@@ -14,7 +14,7 @@ use crate::optim::adamw::{AdamWSettings, DecayGroup};
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// The file could not be read.
-    #[error("cannot read the recipe {}: {source}", path.display())]
+    #[error("cannot read the recipe {}", path.display())]
     Read {
         /// The recipe.
         path: PathBuf,

@@ -46,9 +46,17 @@ fn logit_tolerance(dtype: ExportType) -> f32 {
 
 /// Writes the model of `checkpoint` with the tokenizer of `tokenizer` to `out`, which appears whole or not at all.
 ///
+/// `notice` names what it was trained on and is written as `NOTICE`.
+///
 /// Before it appears it is loaded back, and its logits are held against those of the checkpoint. Returns the largest
 /// difference.
-pub fn export(checkpoint: &Path, tokenizer: &Path, out: &Path, dtype: ExportType) -> Result<f32> {
+pub fn export(
+    checkpoint: &Path,
+    tokenizer: &Path,
+    out: &Path,
+    dtype: ExportType,
+    notice: Option<&str>,
+) -> Result<f32> {
     let saved = Checkpoint::load(checkpoint)?;
     let vocab = Tokenizer::from_dir(tokenizer)?.vocab_size();
     ensure!(
@@ -65,6 +73,9 @@ pub fn export(checkpoint: &Path, tokenizer: &Path, out: &Path, dtype: ExportType
                 if error.kind() == std::io::ErrorKind::NotFound && name != TOKENIZER_FILES[0] => {}
             Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
         }
+    }
+    if let Some(notice) = notice {
+        folder.write("NOTICE", notice.as_bytes())?;
     }
     folder.write("config.json", saved.config.to_json().as_bytes())?;
     folder.write("model.safetensors", &weights_file(&saved.weights, dtype)?)?;

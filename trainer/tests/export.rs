@@ -34,7 +34,7 @@ fn exported_models_load_with_the_checkpoints_weights() {
         [(ExportType::F32, 0.0), (ExportType::F16, 1e-3), (ExportType::Bf16, 8e-3)]
     {
         let out = root.path().join(format!("{dtype:?}"));
-        let difference = export(&checkpoint, &tokenizer, &out, dtype).unwrap();
+        let difference = export(&checkpoint, &tokenizer, &out, dtype, None).unwrap();
         assert!(dtype != ExportType::F32 || difference == 0.0);
         let text = std::fs::read_to_string(out.join("config.json")).unwrap();
         let config = ModelConfig::from_json(&text).unwrap();
@@ -60,12 +60,12 @@ fn what_cannot_be_exported_leaves_nothing() {
     let root = tempfile::tempdir().unwrap();
     let (checkpoint, tokenizer) = trained(root.path());
     let out = root.path().join("out");
-    let error = export(&checkpoint, root.path(), &out, ExportType::F32).unwrap_err();
+    let error = export(&checkpoint, root.path(), &out, ExportType::F32, None).unwrap_err();
     assert!(format!("{error:#}").contains("tokenizer.json"), "{error:#}");
-    let error = export(&tokenizer, &tokenizer, &out, ExportType::F32).unwrap_err();
+    let error = export(&tokenizer, &tokenizer, &out, ExportType::F32, None).unwrap_err();
     assert!(format!("{error:#}").contains("no checkpoint folder"), "{error:#}");
     let occupied = root.path().join("run");
-    let error = export(&checkpoint, &tokenizer, &occupied, ExportType::F32).unwrap_err();
+    let error = export(&checkpoint, &tokenizer, &occupied, ExportType::F32, None).unwrap_err();
     assert!(format!("{error:#}").contains("choose another folder"), "{error:#}");
     assert!(!out.exists());
 }

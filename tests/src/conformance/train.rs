@@ -324,11 +324,13 @@ fn weight_outliers(parameters: &Parameters, reference: &Tensors) -> anyhow::Resu
             .get(name)
             .with_context(|| format!("there is no parameter {name}"))?;
         let (found, expected) = (f32s(found.as_tensor())?, f32s(reference.get(name)?)?);
-        // Written so that a NaN counts as an outlier.
         let outliers = found
             .iter()
             .zip(&expected)
-            .filter(|(a, b)| !((*a - *b).abs() <= WEIGHT_TOLERANCE))
+            .filter(|(a, b)| {
+                let difference = (*a - *b).abs();
+                difference.is_nan() || difference > WEIGHT_TOLERANCE
+            })
             .count();
         worst = worst.max(outliers as f64 / found.len() as f64);
     }
