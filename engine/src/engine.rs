@@ -157,7 +157,7 @@ impl Engine {
         canvas: &Canvas,
         outcome: &Outcome,
         limit: usize,
-    ) -> Result<HoleFill, EngineError> {
+    ) -> Result<(HoleFill, usize), EngineError> {
         let (len, finish) = match outcome.end {
             End::EndToken(len) if len <= limit => (len, Finish::EndOfText),
             End::EndToken(_) | End::CanvasFull => (limit, Finish::TokenLimit),
@@ -176,7 +176,7 @@ impl Engine {
             (logs.iter().sum::<f64>() / logs.len() as f64).exp()
         };
         let text = frame::pieces(&self.tokenizer, &canvas.generated()[..len])?.concat();
-        Ok(HoleFill { text, confidence: confidence as f32, finish })
+        Ok((HoleFill { text, confidence: confidence as f32, finish }, logs.len()))
     }
 }
 
@@ -184,7 +184,15 @@ impl Serving {
     fn of(config: &ModelConfig) -> Result<Self, EngineError> {
         let (format, context_tokens) = match &config.family {
             Family::StableDiffCoder => (PromptFormat::SeedFim, config.max_position_embeddings),
-            Family::Diffcoder(own) => (own.layout, own.context_tokens),
+            Family::Diffcoder(own) if own.capabilities.iter().any(|can| can == "infill") => {
+                (own.layout, own.context_tokens)
+            }
+            Family::Diffcoder(own) => {
+                return Err(EngineError::Config(format!(
+                    "this model was not trained to infill (it left the stage \"{}\", and diffcoder.capabilities lacks \"infill\"): train it through the cpt stage and export that checkpoint",
+                    own.stage
+                )));
+            }
             Family::Transformer => return Err(unknown_family()),
         };
         let block_length = config.block_length().ok_or_else(unknown_family)?;
@@ -262,14 +270,15 @@ impl Infiller for Engine {
         if outcome.end == End::Interrupted(Interrupt::Cancelled) {
             return Err(InfillError::Cancelled);
         }
+        let (fill, tokens) = self.fill(&canvas, &outcome, request.limits.max_tokens)?;
         let stats = InfillStats {
             prompt_tokens: prompt.len(),
             cached_tokens,
             forwards: outcome.forwards.total(),
-            tokens: outcome.events.len(),
+            tokens,
             wall: started.elapsed(),
         };
-        Ok(Infill { holes: vec![self.fill(&canvas, &outcome, request.limits.max_tokens)?], stats })
+        Ok(Infill { holes: vec![fill], stats })
     }
 
     fn model_name(&self) -> &str {

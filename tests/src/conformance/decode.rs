@@ -18,6 +18,17 @@ pub(super) fn run(directory: &Path, add: &mut dyn FnMut(Case)) -> anyhow::Result
         std::fs::read_to_string(folder.join("INDEX.json")).context("read decode/INDEX.json")?;
     let index: BTreeMap<String, (String, String)> =
         serde_json::from_str(&index).context("read decode/INDEX.json")?;
+    for file in std::fs::read_dir(&folder)? {
+        let file = file?.file_name();
+        let name = file.to_string_lossy();
+        let Some(name) = name.strip_suffix(".json").filter(|name| *name != "INDEX") else {
+            continue;
+        };
+        if !index.contains_key(name) {
+            let outcome = Outcome::Skipped("INDEX.json does not list it".to_owned());
+            add(Case { name: format!("decode/{name}"), outcome });
+        }
+    }
     for (name, (model_name, algorithm)) in index {
         let case_name = format!("decode/{name}");
         if algorithm != STABLE_ALGORITHM {

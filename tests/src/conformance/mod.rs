@@ -8,6 +8,8 @@ mod train;
 use std::fmt;
 use std::path::Path;
 
+use anyhow::ensure;
+
 /// What became of one case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -59,9 +61,12 @@ impl fmt::Display for Case {
     }
 }
 
-/// Cases that every build must run: all forwards, the Stable-DiffCoder decodes, all of training.
+/// Cases that every build must run: all forwards, the Stable-DiffCoder decodes, all of training that has a recipe here.
+const REQUIRED: [&str; 3] = ["forward/", "decode/stable_", "train/"];
+
+/// Whether a case must not be skipped.
 pub fn is_required(name: &str) -> bool {
-    name.starts_with("forward/") || name.starts_with("decode/stable_") || name.starts_with("train/")
+    REQUIRED.iter().any(|kind| name.starts_with(kind))
 }
 
 /// Runs every case below `directory`, calling `report` with each as it ends.
@@ -77,5 +82,12 @@ pub fn run(directory: &Path, report: &mut dyn FnMut(&Case)) -> anyhow::Result<Ve
     forward::run(directory, &mut add)?;
     decode::run(directory, &mut add)?;
     train::run(directory, &mut add)?;
+    for kind in REQUIRED {
+        ensure!(
+            cases.iter().any(|case| case.name.starts_with(kind)),
+            "{} has no case of {kind}*: copy the whole directory",
+            directory.display()
+        );
+    }
     Ok(cases)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use candle_core::{DType, Tensor};
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
+use diffcoder_engine::model::mask::doubled_dense;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_train::data::loader::Batch;
 use diffcoder_train::objective::corrupt::{Rows, Uniforms, corrupt_with};
@@ -48,6 +49,7 @@ struct Reference<'a> {
 pub(super) fn run(directory: &Path, add: &mut dyn FnMut(Case)) -> anyhow::Result<()> {
     let reference = Reference::read(directory)?;
     add(exact("train/corruption", reference.corruption()?));
+    add(exact("train/attention_mask", reference.attention_mask()?));
     add(Case::compared("train/schedules".into(), reference.schedules()?, 1e-6));
     for ops in Ops::exact() {
         let label = |part: &str| format!("train/{part} ({ops})");
@@ -68,8 +70,18 @@ pub(super) fn run(directory: &Path, add: &mut dyn FnMut(Case)) -> anyhow::Result
         add(Case::compared(label("adamw losses and norms"), losses, LATE_LOSS_TOLERANCE));
         add(Case::compared(label("adamw weights, share of outliers"), outliers, OUTLIER_SHARE));
     }
+    for (name, what) in OTHER_RECIPES {
+        let outcome = Outcome::Skipped(format!("no recipe of this build {what}"));
+        add(Case { name: (*name).to_owned(), outcome });
+    }
     Ok(())
 }
+
+/// What the reference also has numbers for and no stage here does.
+const OTHER_RECIPES: &[(&str, &str)] = &[
+    ("other/train/sft_token_nll", "masks answers alone"),
+    ("other/train/token_nll_shifted", "reads a position's prediction from the one before"),
+];
 
 fn exact(name: &str, mismatch: Option<String>) -> Case {
     let outcome = mismatch.map_or_else(|| Outcome::Passed("equal".to_owned()), Outcome::Failed);
@@ -171,6 +183,14 @@ impl<'a> Reference<'a> {
         })
     }
 
+    /// The dense reference mask of the doubled input is ours.
+    fn attention_mask(&self) -> anyhow::Result<Option<String>> {
+        let reference: Vec<bool> =
+            u32s(self.tensors.get("attention_mask")?)?.into_iter().map(|sees| sees == 1).collect();
+        let same = reference == doubled_dense(self.batch.len, self.block);
+        Ok((!same).then(|| "the doubled mask differs".to_owned()))
+    }
+
     fn schedules(&self) -> anyhow::Result<f64> {
         let schedule = &self.facts["schedule"];
         let mut worst = 0f64;
@@ -249,6 +269,16 @@ impl<'a> Reference<'a> {
                 found.n_predicted
             );
             worst = worst.max(relative(found.loss, number(&self.facts, &["losses", name])?));
+            // The sums are the same losses times their divisors.
+            let (sum, divisor) = match (rule.weight, normaliser) {
+                (Weight::One, Normaliser::Masked) => ("warmup_unweighted_sum", n_masked),
+                (_, Normaliser::All) if rule.weight != Weight::One => {
+                    ("weighted_sum", self.batch.tokens.len())
+                }
+                _ => continue,
+            };
+            worst = worst
+                .max(relative(found.loss * divisor as f64, number(&self.facts, &["losses", sum])?));
         }
         Ok(worst)
     }
@@ -292,7 +322,7 @@ impl<'a> Reference<'a> {
         let parameters = self.parameters()?;
         let model = parameters.model(&self.config, ops)?;
         let mut optimizer = AdamW::new(settings);
-        let (mut worst, mut outliers) = (0f64, 0f64);
+        let (mut worst, mut outliers, mut n_compared) = (0f64, 0f64, 0);
         for (index, row) in
             adamw["trace"].as_array().context("facts.json lacks adamw.trace")?.iter().enumerate()
         {
@@ -309,8 +339,13 @@ impl<'a> Reference<'a> {
             let path = self.directory.join(format!("train/adamw_step{}.safetensors", index + 1));
             if path.exists() {
                 outliers = outliers.max(weight_outliers(&parameters, &Tensors::read(&path)?)?);
+                n_compared += 1;
             }
         }
+        ensure!(
+            n_compared == 2,
+            "adamw_step1 and adamw_step5 must both be there, {n_compared} of such files are"
+        );
         Ok((worst, outliers))
     }
 }
