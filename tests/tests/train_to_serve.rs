@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use candle_core::{Device, Tensor};
 use diffcoder_engine::engine::Engine;
@@ -12,7 +13,7 @@ use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::mask::SequenceMask;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A program built next to this test.
 fn program(name: &str) -> Command {
@@ -177,13 +178,71 @@ fn a_trained_model_serves_with_the_logits_of_its_checkpoint() {
 
     let file = projects().join("rust-ledger/src/money.rs");
     let mut infill = program("diffcoder-lsp");
-    infill
-        .arg("infill")
-        .arg(&file)
-        .args(["--at", "10:1", "--json", "--max-tokens", "16", "--model"])
-        .arg(at("model"));
-    let output: Value = serde_json::from_slice(&succeed(&mut infill).stdout).unwrap();
-    assert_eq!(output["holes"].as_array().unwrap().len(), 1);
-    assert!(output["stats"]["forwards"].as_u64().unwrap() >= 1);
-    assert!(output["stats"]["prompt_tokens"].as_u64().unwrap() > 20);
+    infill.arg("infill").arg(&file).args(["--at", "10:1", "--json", "--model"]).arg(at("model"));
+    let filled: Value = serde_json::from_slice(&succeed(&mut infill).stdout).unwrap();
+    assert_eq!(filled["holes"].as_array().unwrap().len(), 1);
+    assert!(filled["stats"]["forwards"].as_u64().unwrap() >= 1);
+    assert!(filled["stats"]["prompt_tokens"].as_u64().unwrap() > 20);
+
+    // The server completes the same place with the same text; an empty fill is no item.
+    let items = complete(&at("model"), &std::fs::read_to_string(&file).unwrap(), (9, 0));
+    let text = filled["holes"][0]["text"].as_str().unwrap();
+    let offered: Vec<&str> =
+        items.iter().map(|item| item["insertText"].as_str().unwrap()).collect();
+    assert_eq!(offered, if text.is_empty() { vec![] } else { vec![text] });
+}
+
+/// Starts the server on a model directory, opens `text` and asks for an inline completion at (line, character).
+fn complete(model: &Path, text: &str, (line, character): (u32, u32)) -> Vec<Value> {
+    let mut command = program("diffcoder-lsp");
+    command.arg("--model").arg(model).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let (mut stdin, mut stdout) =
+        (server.stdin.take().unwrap(), BufReader::new(server.stdout.take().unwrap()));
+    let document =
+        json!({ "uri": "file:///money.rs", "languageId": "rust", "version": 1, "text": text });
+    let mut send = |message: Value| {
+        let body = message.to_string();
+        write!(stdin, "Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        stdin.flush().unwrap();
+    };
+    let mut answer = |id: u64| loop {
+        let mut header = String::new();
+        stdout.read_line(&mut header).unwrap();
+        let len = header
+            .trim()
+            .strip_prefix("Content-Length: ")
+            .unwrap_or_else(|| panic!("no header: {header:?}"));
+        stdout.read_line(&mut String::new()).unwrap();
+        let mut body = vec![0; len.parse().unwrap()];
+        stdout.read_exact(&mut body).unwrap();
+        let message: Value = serde_json::from_slice(&body).unwrap();
+        if message["id"] == id {
+            return message;
+        }
+    };
+    let request = |id: u64, method: &str, params: Value| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+    send(request(
+        1,
+        "initialize",
+        json!({ "processId": null, "rootUri": null, "capabilities": {} }),
+    ));
+    answer(1);
+    send(json!({ "jsonrpc": "2.0", "method": "initialized", "params": {} }));
+    send(
+        json!({ "jsonrpc": "2.0", "method": "textDocument/didOpen", "params": { "textDocument": document } }),
+    );
+    let place = json!({
+        "textDocument": { "uri": "file:///money.rs" },
+        "position": { "line": line, "character": character },
+        "context": { "triggerKind": 1 }
+    });
+    send(request(2, "textDocument/inlineCompletion", place));
+    let result = answer(2)["result"].clone();
+    send(json!({ "jsonrpc": "2.0", "id": 3, "method": "shutdown" }));
+    answer(3);
+    send(json!({ "jsonrpc": "2.0", "method": "exit" }));
+    assert!(server.wait().unwrap().success());
+    let items = result.get("items").cloned().unwrap_or(result);
+    items.as_array().cloned().unwrap_or_default()
 }
