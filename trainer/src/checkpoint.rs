@@ -149,6 +149,11 @@ impl Checkpoint {
     }
 }
 
+/// Whether `dir` has a manifest, which is written last: a folder without one is no whole checkpoint.
+pub fn has_manifest(dir: &Path) -> bool {
+    dir.join(MANIFEST).is_file()
+}
+
 /// Progress of a checkpoint folder, without its tensors.
 pub fn progress(dir: &Path) -> Result<Progress> {
     Ok(manifest(dir)?.progress)

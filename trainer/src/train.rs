@@ -177,6 +177,8 @@ impl State {
                 (parameters, optimizer, saved.progress)
             }
         };
+        // Not before the folder is known to be this run's own: another one may be writing there.
+        retention::sweep(&root)?;
         let model = parameters.model(config, run.ops)?;
         Ok(Self { parameters, model, optimizer, progress, bad_in_a_row: 0 })
     }

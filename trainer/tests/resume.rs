@@ -51,6 +51,25 @@ fn ten_steps_equal_five_a_kill_and_five() {
 }
 
 #[test]
+fn a_kill_while_an_old_checkpoint_is_removed_leaves_a_run_that_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    run(TINY_RECIPE, root.path(), Start::Fresh, Some(4)).unwrap();
+    let checkpoints = checkpoint_root(root.path());
+    std::fs::create_dir(folder(&checkpoints, 2)).unwrap();
+    for name in [".old-step-00000001", ".new-torn"] {
+        let left_over = checkpoints.join(name);
+        std::fs::create_dir(&left_over).unwrap();
+        std::fs::write(left_over.join("model.safetensors"), b"half").unwrap();
+    }
+    let outcome = run(TINY_RECIPE, root.path(), Start::Resume, None).unwrap();
+    assert_eq!(outcome, Outcome::Finished(folder(&checkpoints, 10)));
+    for entry in std::fs::read_dir(&checkpoints).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(name.to_string_lossy().starts_with("step-"), "{name:?} is left over");
+    }
+}
+
+#[test]
 fn only_the_newest_checkpoints_and_the_stage_ends_stay() {
     let root = tempfile::tempdir().unwrap();
     run(TINY_RECIPE, root.path(), Start::Fresh, None).unwrap();
