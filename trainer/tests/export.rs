@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use candle_core::{Device, Tensor, Var};
 use common::{TINY_RECIPE, run};
 use diffcoder_engine::model::config::{Family, ModelConfig};
 use diffcoder_engine::model::weights::Weights;
-use diffcoder_train::checkpoint::{Checkpoint, folder};
+use diffcoder_train::checkpoint::{Checkpoint, Snapshot, folder};
 use diffcoder_train::export::{ExportType, export};
 use diffcoder_train::tokenizer_training;
 use diffcoder_train::train::{Start, checkpoint_root};
@@ -53,6 +55,47 @@ fn exported_models_load_with_the_checkpoints_weights() {
         }
         weights.finish().unwrap();
     }
+}
+
+/// The checkpoint with `value` in place of its first weight of the final norm, as if it had been trained so.
+fn with_weight(checkpoint: &Path, value: f32) -> PathBuf {
+    let saved = Checkpoint::load(checkpoint).unwrap();
+    let mut variables = BTreeMap::new();
+    for (name, tensor) in &saved.weights {
+        let mut values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+        if name == "model.norm.weight" {
+            values[0] = value;
+        }
+        let tensor = Tensor::from_vec(values, tensor.dims(), &Device::Cpu).unwrap();
+        variables.insert(name.clone(), Var::from_tensor(&tensor).unwrap());
+    }
+    let snapshot = Snapshot {
+        progress: &saved.progress,
+        config: &saved.config,
+        recipe: &saved.recipe,
+        variables: &variables,
+        moments: &saved.moments,
+    };
+    snapshot.save(&checkpoint.with_file_name("changed")).unwrap()
+}
+
+#[test]
+fn weights_that_are_no_numbers_or_overflow_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let (checkpoint, tokenizer) = trained(root.path());
+    let out = root.path().join("out");
+    for (value, dtype, expected) in [
+        (f32::NAN, ExportType::F32, "the checkpoint's logits are not all finite"),
+        (f32::NAN, ExportType::F16, "the checkpoint's logits are not all finite"),
+        (1e6, ExportType::F16, "overflow this number type"),
+    ] {
+        let changed = with_weight(&checkpoint, value);
+        let error = export(&changed, &tokenizer, &out, dtype, None).unwrap_err();
+        assert!(format!("{error:#}").contains(expected), "{error:#}");
+        assert!(!out.exists());
+    }
+    let left = std::fs::read_dir(root.path()).unwrap().count();
+    assert_eq!(left, 2, "the run and the tokenizer, and nothing half written");
 }
 
 #[test]
