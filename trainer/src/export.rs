@@ -18,6 +18,7 @@ use diffcoder_engine::tokenizer::Tokenizer;
 
 use crate::atomic::NewFolder;
 use crate::checkpoint::Checkpoint;
+use crate::data::notice::notice;
 use crate::optim::adamw::with_f32;
 
 /// Number type of exported weights.
@@ -46,7 +47,7 @@ fn logit_tolerance(dtype: ExportType) -> f32 {
 
 /// Writes the model of `checkpoint` with the tokenizer of `tokenizer` to `out`, which appears whole or not at all.
 ///
-/// `notice` names what it was trained on and is written as `NOTICE`.
+/// `corpus` is the folder that it was trained on: its packages are listed in a `NOTICE`.
 ///
 /// Before it appears it is loaded back, and its logits are held against those of the checkpoint. Returns the largest
 /// difference.
@@ -55,7 +56,7 @@ pub fn export(
     tokenizer: &Path,
     out: &Path,
     dtype: ExportType,
-    notice: Option<&str>,
+    corpus: Option<&Path>,
 ) -> Result<f32> {
     let saved = Checkpoint::load(checkpoint)?;
     let vocab = Tokenizer::from_dir(tokenizer)?.vocab_size();
@@ -65,6 +66,15 @@ pub fn export(
         tokenizer.display(),
         saved.config.vocab_size
     );
+    saved.inputs.check_tokenizer(tokenizer)?;
+    let notice = match corpus {
+        Some(corpus) => {
+            let notice = notice(corpus)?;
+            saved.inputs.check_corpus(corpus)?;
+            Some(notice)
+        }
+        None => None,
+    };
     let folder = NewFolder::beside(out, "config.json")?;
     for name in TOKENIZER_FILES {
         match std::fs::read(tokenizer.join(name)) {

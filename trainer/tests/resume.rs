@@ -5,8 +5,9 @@ mod common;
 
 use std::path::Path;
 
-use common::{TINY_RECIPE, run};
+use common::{TINY_RECIPE, run, run_on};
 use diffcoder_train::checkpoint::{Checkpoint, folder};
+use diffcoder_train::inputs::Inputs;
 use diffcoder_train::metrics;
 use diffcoder_train::retention::checkpoints;
 use diffcoder_train::train::{Outcome, Start, checkpoint_root};
@@ -98,6 +99,24 @@ fn what_cannot_be_resumed_is_refused_in_a_sentence() {
     std::fs::write(&weights, damaged).unwrap();
     let longer = TINY_RECIPE.replace("steps = 4", "steps = 5");
     assert!(error(&longer, Start::Resume).contains("SHA-256"));
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_tokenizer_and_corpus_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let inputs = |tokenizer: &str, corpus: &str| Inputs {
+        tokenizer: Some(tokenizer.to_owned()),
+        corpus: Some(corpus.to_owned()),
+    };
+    let go_on = |inputs, stop_at| run_on(inputs, TINY_RECIPE, root.path(), Start::Resume, stop_at);
+    // Its first checkpoints are as older versions wrote them: they do not tell what they were made from.
+    run(TINY_RECIPE, root.path(), Start::Fresh, Some(1)).unwrap();
+    go_on(inputs("a", "b"), Some(4)).unwrap();
+    for (other, what) in [(inputs("x", "b"), "the tokenizer"), (inputs("a", "x"), "the corpus")] {
+        let error = format!("{:#}", go_on(other, None).unwrap_err());
+        assert!(error.starts_with(what) && error.contains("name that one"), "{error}");
+    }
+    go_on(inputs("a", "b"), None).unwrap();
 }
 
 #[test]

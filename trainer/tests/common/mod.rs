@@ -14,6 +14,7 @@ use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_train::config::Recipe;
 use diffcoder_train::data::loader::Batch;
+use diffcoder_train::inputs::Inputs;
 use diffcoder_train::train::{Outcome, Run, Start, train};
 
 /// Id of the mask token in these tests, as in our tokenizers.
@@ -96,11 +97,23 @@ pub fn run(
     start: Start,
     stop_at: Option<u64>,
 ) -> anyhow::Result<Outcome> {
+    run_on(Inputs::default(), recipe, out, start, stop_at)
+}
+
+/// As [`run`], made from `inputs`.
+pub fn run_on(
+    inputs: Inputs,
+    recipe: &str,
+    out: &Path,
+    start: Start,
+    stop_at: Option<u64>,
+) -> anyhow::Result<Outcome> {
     let parsed = Recipe::parse(recipe, Path::new("tiny.toml"))?;
     let stop = Arc::new(AtomicBool::new(false));
     let run = Run {
         recipe: &parsed,
         recipe_text: recipe,
+        inputs,
         out,
         mask_token: MASK,
         ops: Ops::default(),
