@@ -45,7 +45,7 @@ fn exported_models_load_with_the_checkpoints_weights() {
         let text = std::fs::read_to_string(out.join("config.json")).unwrap();
         let config = ModelConfig::from_json(&text).unwrap();
         let Family::Diffcoder(own) = &config.family else { panic!("no diffcoder object") };
-        assert_eq!((own.block_length, own.context_tokens), (4, 16));
+        assert_eq!((own.block_length, own.context_tokens), (4, 32));
         assert_eq!(
             (own.stage.as_str(), own.capabilities.as_slice()),
             ("cpt", &["infill".into()][..])

@@ -61,21 +61,21 @@ vocab = 64
 [[stage]]
 kind = "ar"
 steps = 3
-seq_len = 16
+seq_len = 32
 batch_rows = 4
 micro_rows = 2
 infill_rate = 0.5
 [[stage]]
 kind = "warmup"
 steps = 3
-seq_len = 16
+seq_len = 32
 batch_rows = 4
 micro_rows = 4
 infill_rate = 0.5
 [[stage]]
 kind = "cpt"
 steps = 4
-seq_len = 16
+seq_len = 32
 batch_rows = 4
 micro_rows = 2
 infill_rate = 0.5
