@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::Path;
 
 use common::{TINY_RECIPE, run, run_on};
@@ -46,9 +48,23 @@ fn ten_steps_equal_five_a_kill_and_five() {
     let torn = checkpoint_root(&killed).join(".new-torn");
     std::fs::create_dir(&torn).unwrap();
     std::fs::write(torn.join("model.safetensors"), b"half").unwrap();
+    let mut metrics = OpenOptions::new().append(true).open(metrics::path(&killed)).unwrap();
+    metrics.write_all(b"{\"step\":4,\"stage\":1,\"ki").unwrap();
     run(TINY_RECIPE, &killed, Start::Resume, None).unwrap();
     assert_eq!(bytes(&whole, 10), bytes(&killed, 10));
     assert_eq!(losses(&whole), losses(&killed));
+}
+
+#[test]
+fn a_resumed_run_in_bf16_ends_in_the_same_bytes_too() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, cut) = (root.path().join("whole"), root.path().join("cut"));
+    let recipe = TINY_RECIPE.replace("seed = 3", "seed = 3\nmatmul = \"bf16\"");
+    run(&recipe, &whole, Start::Fresh, None).unwrap();
+    run(&recipe, &cut, Start::Fresh, Some(4)).unwrap();
+    run(&recipe, &cut, Start::Resume, None).unwrap();
+    assert_eq!(bytes(&whole, 10), bytes(&cut, 10));
+    assert_eq!(losses(&whole), losses(&cut));
 }
 
 #[test]

@@ -10,9 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use diffcoder_engine::kernels::matmul::Precision;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::ops::Ops;
-use diffcoder_train::config::Recipe;
+use diffcoder_train::config::{Matmul, Recipe};
 use diffcoder_train::data::loader::Batch;
 use diffcoder_train::inputs::Inputs;
 use diffcoder_train::train::{Outcome, Run, Start, train};
@@ -110,13 +111,17 @@ pub fn run_on(
 ) -> anyhow::Result<Outcome> {
     let parsed = Recipe::parse(recipe, Path::new("tiny.toml"))?;
     let stop = Arc::new(AtomicBool::new(false));
+    let ops = match parsed.run.matmul {
+        Matmul::F32 => Ops::default(),
+        Matmul::Bf16 => Ops::Fused { precision: Precision::Bf16 },
+    };
     let run = Run {
         recipe: &parsed,
         recipe_text: recipe,
         inputs,
         out,
         mask_token: MASK,
-        ops: Ops::default(),
+        ops,
         start,
         max_time: None,
         stop: &stop,
