@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 
+/// What the name of a folder that is still being filled begins with.
+pub const TEMPORARY_PREFIX: &str = ".new-";
+
 /// A folder that is filled beside its final place and then moved there, so that nobody sees half of it.
 ///
 /// Dropping it without [`NewFolder::publish`] removes it.
@@ -32,7 +35,7 @@ impl NewFolder {
         let parent = parent_of(target);
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         let temporary = tempfile::Builder::new()
-            .prefix(".new-")
+            .prefix(TEMPORARY_PREFIX)
             .tempdir_in(parent)
             .with_context(|| format!("cannot write into {}", parent.display()))?;
         Ok(Self { temporary, target: target.to_owned() })

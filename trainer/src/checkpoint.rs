@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use diffcoder_engine::model::config::ModelConfig;
 
 use crate::atomic::{NewFolder, sha256};
+use crate::inputs::Inputs;
 use crate::optim::adamw::{Moments, with_f32};
 
 /// Version of the folder's layout.
@@ -42,6 +43,9 @@ struct Manifest {
     format: u32,
     #[serde(flatten)]
     progress: Progress,
+    /// Checkpoints of older versions lack it.
+    #[serde(default)]
+    inputs: Inputs,
     /// File name to hexadecimal SHA-256.
     files: BTreeMap<String, String>,
 }
@@ -50,6 +54,8 @@ struct Manifest {
 pub struct Checkpoint {
     /// Where the run stands.
     pub progress: Progress,
+    /// What the run is made from, as far as the checkpoint tells.
+    pub inputs: Inputs,
     /// The model's configuration, as served.
     pub config: ModelConfig,
     /// Text of the recipe that the run followed.
@@ -64,6 +70,8 @@ pub struct Checkpoint {
 pub struct Snapshot<'a> {
     /// Where the run stands.
     pub progress: &'a Progress,
+    /// What the run is made from.
+    pub inputs: &'a Inputs,
     /// The model's configuration, as served.
     pub config: &'a ModelConfig,
     /// Text of the recipe.
@@ -99,7 +107,8 @@ impl Snapshot<'_> {
         put(MOMENTS, &moments_file(self.moments)?)?;
         put(CONFIG, self.config.to_json().as_bytes())?;
         put(RECIPE, self.recipe.as_bytes())?;
-        let manifest = Manifest { format: FORMAT, progress: self.progress.clone(), files };
+        let (progress, inputs) = (self.progress.clone(), self.inputs.clone());
+        let manifest = Manifest { format: FORMAT, progress, inputs, files };
         new.write(MANIFEST, format!("{}\n", serde_json::to_string_pretty(&manifest)?).as_bytes())?;
         new.publish()
     }
@@ -121,7 +130,8 @@ impl Checkpoint {
             let bytes = std::fs::read(dir.join(name)).with_context(|| format!("read {name}"))?;
             ensure!(
                 sha256(&bytes) == *hash,
-                "{name} is not the file that was saved (its SHA-256 differs): take an older checkpoint"
+                "{name} is not the file that was saved (its SHA-256 differs): remove that checkpoint folder and resume from the one \
+                 before"
             );
             Ok(bytes)
         };
@@ -143,10 +153,16 @@ impl Checkpoint {
             config: ModelConfig::from_json(&String::from_utf8(read(CONFIG)?)?)?,
             recipe: String::from_utf8(read(RECIPE)?)?,
             progress: manifest.progress,
+            inputs: manifest.inputs,
             weights,
             moments,
         })
     }
+}
+
+/// Whether `dir` has a manifest, which is written last: a folder without one is no whole checkpoint.
+pub fn has_manifest(dir: &Path) -> bool {
+    dir.join(MANIFEST).is_file()
 }
 
 /// Progress of a checkpoint folder, without its tensors.

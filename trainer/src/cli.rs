@@ -17,10 +17,10 @@ use crate::data::Split;
 use crate::data::command::{DataArgs, run_data};
 use crate::data::corpus::read_split;
 use crate::data::loader::{Loader, LoaderOptions};
-use crate::data::notice::notice;
 use crate::data::sample::{SampleOptions, Sampler};
 use crate::eval::{EvalArgs, run_eval};
 use crate::export::ExportType;
+use crate::inputs::Inputs;
 use crate::stage::{Stage, summary};
 use crate::tokenizer_training::{TokenizerArgs, run_tokenizer};
 use crate::train::{Batches, Outcome, Run, Start, train};
@@ -107,9 +107,8 @@ impl Cli {
             Command::Train(args) => return run_train(&args),
             Command::Export(args) => {
                 let ExportArgs { checkpoint, tokenizer, out, dtype, data } = args;
-                let notice = data.as_deref().map(notice).transpose()?;
                 let difference =
-                    export::export(&checkpoint, &tokenizer, &out, dtype, notice.as_deref())?;
+                    export::export(&checkpoint, &tokenizer, &out, dtype, data.as_deref())?;
                 print_line(&format!(
                     "{} loads, and its logits differ by at most {difference} from the checkpoint's",
                     out.display()
@@ -144,6 +143,7 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
     let model = recipe.model_config().map_err(anyhow::Error::msg)?;
     eprint_line(summary(&recipe, &model).trim_end());
 
+    let documents = Arc::new(read_split(&data, Split::Train)?);
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
@@ -155,6 +155,7 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
     let run = Run {
         recipe: &recipe,
         recipe_text: &recipe_text,
+        inputs: Inputs::of(&tokenizer_dir, &data)?,
         out: &args.out,
         mask_token: tokenizer.special().mask,
         ops: ops(recipe.run.matmul),
@@ -162,7 +163,6 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
         max_time: max_time.transpose()?,
         stop: &stop,
     };
-    let documents = Arc::new(read_split(&data, Split::Train)?);
     let open_stage = |stage: &Stage, first_step| -> Result<Batches> {
         let sampling = SampleOptions {
             infill_rate: stage.section.infill_rate,

@@ -6,9 +6,18 @@ use serde::Deserialize;
 
 use diffcoder_engine::model::config::ModelConfig;
 
+use crate::memory::physical_bytes;
 use crate::objective::loss::Normaliser;
 use crate::objective::noise::{Clip, RateUnit};
 use crate::optim::adamw::{AdamWSettings, DecayGroup};
+use crate::stage::{MIB, step_bytes};
+
+/// Shortest row: below it an infilling sample has no context worth the name beside its markers.
+const LEAST_SEQ_LEN: usize = 32;
+/// More parameters than any machine of today trains; keeps sizes far from overflow.
+const MOST_PARAMETERS: f64 = 1e12;
+/// More tokens than any run of today sees; keeps counts far from overflow.
+const MOST_TOKENS: f64 = 1e18;
 
 /// Why a recipe cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -281,11 +290,15 @@ fn default_clip_norm() -> f64 {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe file.
+    /// Reads and checks a recipe file, also against the memory of this machine.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        let recipe = Self::parse(&text, path)?;
+        match recipe.check_memory(physical_bytes()) {
+            Ok(()) => Ok(recipe),
+            Err(reason) => Err(RecipeError::Impossible { path: path.to_owned(), reason }),
+        }
     }
 
     /// Parses and checks the text of a recipe; `path` names it in errors.
@@ -329,7 +342,28 @@ impl Recipe {
         self.stages.iter().map(|stage| stage.seq_len).max().unwrap_or(0)
     }
 
+    /// Not part of [`Self::check`]: a recipe in a checkpoint may have been too large for this machine.
+    fn check_memory(&self, physical_bytes: Option<u64>) -> Result<(), String> {
+        let Some(available) = physical_bytes else { return Ok(()) };
+        let model = self.model_config()?;
+        for (index, stage) in self.stages.iter().enumerate() {
+            let needed = step_bytes(&model, stage);
+            if needed > available as f64 {
+                return Err(format!(
+                    "stage {} ({}): a step needs about {:.0} MiB of memory and this machine has {:.0} MiB: lower \
+                     micro_rows or batch_rows",
+                    index + 1,
+                    stage.kind.name(),
+                    needed / MIB,
+                    available as f64 / MIB,
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), String> {
+        self.model.check()?;
         self.model_config()?;
         let block = self.objective.block;
         if !(1..=16).contains(&block) {
@@ -349,12 +383,19 @@ impl Recipe {
                 return Err(format!("[optimizer] {name} is {value}: it must be above 0"));
             }
         }
+        if !(optimizer.eps.is_finite() && optimizer.eps > 0.0) {
+            return Err(format!("[optimizer] eps is {}: it must be above 0", optimizer.eps));
+        }
+        let decay = optimizer.weight_decay;
+        if !(decay.is_finite() && decay >= 0.0) {
+            return Err(format!("[optimizer] weight_decay is {decay}: it must be 0 or more"));
+        }
         if !optimizer.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
             return Err("[optimizer] betas must lie in [0, 1)".to_owned());
         }
         let total: u64 = self.stages.iter().map(|stage| stage.steps).sum();
         let ScheduleSection { warmup_steps, decay_steps, floor } = self.schedule;
-        if warmup_steps + decay_steps > total {
+        if warmup_steps.saturating_add(decay_steps) > total {
             return Err(format!(
                 "[schedule] warmup_steps {warmup_steps} and decay_steps {decay_steps} do not fit into the {total} steps of \
                  all stages: make them shorter"
@@ -368,6 +409,27 @@ impl Recipe {
             return Err(
                 "[checkpoint] every_steps, every_minutes and keep must be above 0".to_owned()
             );
+        }
+        Ok(())
+    }
+}
+
+impl ModelSection {
+    fn check(&self) -> Result<(), String> {
+        let [layers, width, mlp, heads, kv_heads, head_size, vocab] = [
+            self.layers,
+            self.width,
+            self.mlp,
+            self.heads,
+            self.kv_heads,
+            self.head_size,
+            self.vocab,
+        ]
+        .map(|size| size as f64);
+        let layer = width * (2.0 * head_size * (heads + kv_heads) + 3.0 * mlp);
+        let parameters = layers * layer + 2.0 * width * vocab;
+        if parameters > MOST_PARAMETERS {
+            return Err(format!("[model] has about {parameters:.1e} parameters: make it smaller"));
         }
         Ok(())
     }
@@ -387,6 +449,17 @@ impl StageSection {
         if !seq_len.is_multiple_of(block) || seq_len < 2 * block {
             return Err(format!(
                 "seq_len {seq_len} is no multiple of the block of {block} tokens, or shorter than two: choose one that is"
+            ));
+        }
+        if seq_len < LEAST_SEQ_LEN {
+            return Err(format!(
+                "seq_len {seq_len} leaves an infilling sample no context: choose at least {LEAST_SEQ_LEN}"
+            ));
+        }
+        let tokens = steps as f64 * batch_rows as f64 * seq_len as f64;
+        if tokens > MOST_TOKENS {
+            return Err(format!(
+                "its {tokens:.1e} tokens are more than can be counted: lower steps, batch_rows or seq_len"
             ));
         }
         if !(0.0..=1.0).contains(&infill_rate) {
@@ -433,10 +506,35 @@ mod tests {
             (length, "seq_len = 510", "no multiple of the block of 4"),
             ("kv_heads = 2", "kv_heads = 3", "3 key/value heads"),
             ("seed = ", "seed = -", "line "),
+            (length, "seq_len = 16", "choose at least 32"),
+            ("steps = 1300", "steps = 9000000000000000", "more than can be counted"),
+            ("width = 256", "width = 1000000000000", "make it smaller"),
+            ("weight_decay = 0.1", "weight_decay = -0.1", "weight_decay is -0.1"),
+            ("weight_decay = 0.1", "weight_decay = nan", "weight_decay is NaN"),
+            ("weight_decay = 0.1", "eps = 0.0", "eps is 0"),
+            ("weight_decay = 0.1", "eps = inf", "eps is inf"),
             ("warmup_steps = ", "warmup_steps = 99999999", "do not fit"),
+            ("warmup_steps = 100", "warmup_steps = 9223372036854775807", "do not fit"),
         ] {
             let error = error_of(from, to);
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_recipe_that_needs_more_memory_than_there_is_says_what_to_lower() {
+        let rows = NANO.lines().find(|line| line.starts_with("batch_rows")).unwrap();
+        let micro = NANO.lines().find(|line| line.starts_with("micro_rows")).unwrap();
+        let parse = |text: &str| Recipe::parse(text, Path::new("r.toml")).unwrap();
+        let machine = Some(4 << 30);
+        parse(NANO).check_memory(machine).unwrap();
+        let many_rows = NANO.replacen(rows, "batch_rows = 1000000000000", 1);
+        let at_once = many_rows.replacen(micro, "micro_rows = 1000000000000", 1);
+        for text in [&many_rows, &at_once] {
+            parse(text).check_memory(None).unwrap();
+            let error = parse(text).check_memory(machine).unwrap_err();
+            assert!(error.starts_with("stage 1 (ar): a step needs about "), "{error}");
+            assert!(error.ends_with("has 4096 MiB: lower micro_rows or batch_rows"), "{error}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use safetensors::serialize;
@@ -18,6 +18,7 @@ use diffcoder_engine::tokenizer::Tokenizer;
 
 use crate::atomic::NewFolder;
 use crate::checkpoint::Checkpoint;
+use crate::data::notice::notice;
 use crate::optim::adamw::with_f32;
 
 /// Number type of exported weights.
@@ -46,7 +47,7 @@ fn logit_tolerance(dtype: ExportType) -> f32 {
 
 /// Writes the model of `checkpoint` with the tokenizer of `tokenizer` to `out`, which appears whole or not at all.
 ///
-/// `notice` names what it was trained on and is written as `NOTICE`.
+/// `corpus` is the folder that it was trained on: its packages are listed in a `NOTICE`.
 ///
 /// Before it appears it is loaded back, and its logits are held against those of the checkpoint. Returns the largest
 /// difference.
@@ -55,7 +56,7 @@ pub fn export(
     tokenizer: &Path,
     out: &Path,
     dtype: ExportType,
-    notice: Option<&str>,
+    corpus: Option<&Path>,
 ) -> Result<f32> {
     let saved = Checkpoint::load(checkpoint)?;
     let vocab = Tokenizer::from_dir(tokenizer)?.vocab_size();
@@ -65,6 +66,15 @@ pub fn export(
         tokenizer.display(),
         saved.config.vocab_size
     );
+    saved.inputs.check_tokenizer(tokenizer)?;
+    let notice = match corpus {
+        Some(corpus) => {
+            let notice = notice(corpus)?;
+            saved.inputs.check_corpus(corpus)?;
+            Some(notice)
+        }
+        None => None,
+    };
     let folder = NewFolder::beside(out, "config.json")?;
     for name in TOKENIZER_FILES {
         match std::fs::read(tokenizer.join(name)) {
@@ -80,14 +90,13 @@ pub fn export(
     folder.write("config.json", saved.config.to_json().as_bytes())?;
     folder.write("model.safetensors", &weights_file(&saved.weights, dtype)?)?;
     let difference = compare(&saved, folder.path())
-        .context("the exported model does not load back; nothing was written")?;
+        .context("the exported model is unusable; nothing was written")?;
     let tolerance = logit_tolerance(dtype);
-    if difference.is_nan() || difference > tolerance {
-        bail!(
-            "the exported model's logits differ by {difference} from the checkpoint's (allowed: {tolerance}); nothing was \
-             written: export as f32"
-        );
-    }
+    ensure!(
+        difference <= tolerance,
+        "the exported model's logits differ by {difference} from the checkpoint's (allowed: {tolerance}); nothing was \
+         written: export as f32"
+    );
     folder.publish().with_context(|| format!("cannot write {}", out.display()))?;
     Ok(difference)
 }
@@ -143,11 +152,17 @@ fn compare(saved: &Checkpoint, dir: &Path) -> Result<f32> {
             let hidden = model.forward_sequence(&ids, &positions, mask)?;
             Ok(model.logits(&hidden)?.flatten_all()?.to_vec1()?)
         };
-        for (a, b) in logits(&loaded)?.iter().zip(logits(&trained)?) {
-            // Comparing bits first, so that not-a-number is never within tolerance.
-            let difference = if a.to_bits() == b.to_bits() { 0.0 } else { (a - b).abs() };
-            largest = if difference.is_nan() { f32::NAN } else { largest.max(difference) };
-        }
+        let (loaded, trained) = (logits(&loaded)?, logits(&trained)?);
+        // First, because a maximum passes over what is not a number.
+        ensure!(
+            trained.iter().all(|logit| logit.is_finite()),
+            "the checkpoint's logits are not all finite: export an older checkpoint"
+        );
+        ensure!(
+            loaded.iter().all(|logit| logit.is_finite()),
+            "the weights overflow this number type, for logits are no longer finite: export as f32"
+        );
+        largest = loaded.iter().zip(&trained).map(|(a, b)| (a - b).abs()).fold(largest, f32::max);
     }
     Ok(largest)
 }

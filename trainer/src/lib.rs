@@ -10,6 +10,7 @@ pub mod curves;
 pub mod data;
 pub mod eval;
 pub mod export;
+pub mod inputs;
 pub mod memory;
 pub mod metrics;
 pub mod objective;

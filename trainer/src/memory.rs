@@ -1,4 +1,5 @@
-//! Tells glibc's allocator to keep freed memory: each step allocates the same large buffers again.
+//! The machine's memory: how much there is, and glibc's allocator told to keep what is freed, for each step allocates
+//! the same large buffers again.
 #![expect(unsafe_code, reason = "mallopt is a C function")]
 
 /// Keeps freed pages in the process.
@@ -14,4 +15,12 @@ pub fn keep_freed_pages() {
         libc::mallopt(libc::M_MMAP_THRESHOLD, i32::MAX);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
     }
+}
+
+/// Bytes of physical memory, where the system tells (`/proc/meminfo`).
+pub fn physical_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kibibytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = kibibytes.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
 }

@@ -1,7 +1,7 @@
 //! One line of JSON per step, and how fast this machine multiplies matrices.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -47,19 +47,27 @@ pub fn path(run: &Path) -> PathBuf {
     run.join("metrics.jsonl")
 }
 
-/// All lines of a run's metrics. A last line that a kill cut short is left out.
+/// All lines of a run's metrics. A last line that a kill cut short is left out; no other may be unreadable.
 pub fn read(run: &Path) -> Result<Vec<StepMetrics>> {
     let path = path(run);
-    let file = File::open(&path)
+    let bytes = std::fs::read(&path)
         .with_context(|| format!("cannot read {}: is it a run folder?", path.display()))?;
-    let mut lines = Vec::new();
-    for line in BufReader::new(file).lines() {
-        match serde_json::from_str(&line?) {
-            Ok(metrics) => lines.push(metrics),
-            Err(_) => break,
+    let mut lines = bytes.split(|&byte| byte == b'\n').enumerate().peekable();
+    let mut found = Vec::new();
+    while let Some((index, line)) = lines.next() {
+        // What follows the last line end is a torn line, or nothing.
+        let is_last = lines.peek().is_none();
+        match serde_json::from_slice(line) {
+            Ok(metrics) => found.push(metrics),
+            Err(_) if is_last => {}
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("{}, line {}, is damaged: remove that line", path.display(), index + 1)
+                });
+            }
         }
     }
-    Ok(lines)
+    Ok(found)
 }
 
 impl MetricsFile {
@@ -73,7 +81,7 @@ impl MetricsFile {
             text.push('\n');
         }
         let context = || format!("cannot write {}", path.display());
-        std::fs::write(&path, text).with_context(context)?;
+        replace(&path, text.as_bytes()).with_context(context)?;
         Ok(Self(OpenOptions::new().append(true).open(&path).with_context(context)?))
     }
 
@@ -82,6 +90,15 @@ impl MetricsFile {
         let line = serde_json::to_string(metrics)? + "\n";
         self.0.write_all(line.as_bytes()).context("cannot write the metrics file")
     }
+}
+
+/// Puts `bytes` in the place of the file at `path`: a kill leaves the old file or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("jsonl.new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
 }
 
 /// FLOP per second of an f32 matrix product of 768 x 768 x 768 on all threads: the best of half a second of trials.
@@ -138,5 +155,20 @@ mod tests {
         file.append(&line(3)).unwrap();
         let steps: Vec<u64> = read(run.path()).unwrap().iter().map(|line| line.step).collect();
         assert_eq!(steps, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_damaged_line_is_named_and_a_torn_last_one_is_left_out() {
+        let run = tempfile::tempdir().unwrap();
+        let good = serde_json::to_string(&line(0)).unwrap();
+        std::fs::write(path(run.path()), format!("{good}\n{{\"step\":1")).unwrap();
+        assert_eq!(read(run.path()).unwrap(), [line(0)]);
+        let damaged = format!("{good}\n{{\"step\":1\n{good}\n");
+        std::fs::write(path(run.path()), &damaged).unwrap();
+        for error in [read(run.path()).err(), MetricsFile::open(run.path(), 1).err()] {
+            let error = format!("{:#}", error.unwrap());
+            assert!(error.contains("metrics.jsonl, line 2,"), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(path(run.path())).unwrap(), damaged, "nothing is lost");
     }
 }

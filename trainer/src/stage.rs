@@ -10,6 +10,9 @@ use crate::objective::noise::{NoiseRule, warmup_u_max};
 use crate::optim::lr::LrCurve;
 use crate::step::Objective;
 
+/// Bytes of a mebibyte.
+pub const MIB: f64 = 1_048_576.0;
+
 /// One stage with its place in the run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stage {
@@ -128,14 +131,19 @@ fn expected_predicted(stage: &Stage) -> usize {
     }
 }
 
-/// Rough bytes that a step of `stage` needs: weights, gradients, moments and the activations of one micro-batch.
-pub fn step_bytes(model: &ModelConfig, stage: &Stage) -> usize {
+/// Bytes of each token of a step outside the model: batches drawn ahead, the noisy copy, targets and weights.
+const BATCH_TOKEN_BYTES: f64 = 64.0;
+
+/// Rough bytes that a step of `stage` needs: weights, gradients, moments, the activations of one micro-batch, and the
+/// batches drawn ahead. Floating-point, so that no recipe overflows it.
+pub fn step_bytes(model: &ModelConfig, stage: &StageSection) -> f64 {
     let (q, kv) = (model.n_heads * model.head_size, model.n_kv_heads * model.head_size);
-    let halves = if stage.section.kind == StageKind::Ar { 1 } else { 2 };
-    let rows = halves * stage.section.micro_rows * stage.section.seq_len;
+    let halves = if stage.kind == StageKind::Ar { 1.0 } else { 2.0 };
+    let rows = halves * stage.micro_rows as f64 * stage.seq_len as f64;
     // What backward needs of a layer: norms, projections before and after rotation, the MLP's three inner rows, sums.
     let per_row = 6 * model.hidden_size + 4 * q + 3 * kv + 4 * model.intermediate_size;
-    4 * (4 * model.n_parameters() + rows * per_row * model.n_layers)
+    let floats = 4.0 * model.n_parameters() as f64 + rows * per_row as f64 * model.n_layers as f64;
+    4.0 * floats + BATCH_TOKEN_BYTES * stage.batch_rows as f64 * stage.seq_len as f64
 }
 
 /// Everything that follows from a recipe, as lines for people.
@@ -158,7 +166,7 @@ pub fn summary(recipe: &Recipe, model: &ModelConfig) -> String {
         let _ = writeln!(
             text,
             "stage {} {:<6}  steps {}..{}  {} tokens a step ({} rows of {}, {} at a time)  {:.1} M tokens  {:.2e} FLOP  \
-             about {} MiB",
+             about {:.0} MiB",
             stage.index + 1,
             section.kind.name(),
             stage.first_step,
@@ -169,7 +177,7 @@ pub fn summary(recipe: &Recipe, model: &ModelConfig) -> String {
             section.micro_rows,
             (stage.step_tokens() as u64 * section.steps) as f64 / 1e6,
             flop,
-            step_bytes(model, &stage) >> 20,
+            step_bytes(model, section) / MIB,
         );
     }
     let curve = lr_curve(recipe);

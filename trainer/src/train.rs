@@ -13,6 +13,7 @@ use diffcoder_engine::model::ops::Ops;
 use crate::checkpoint::{Checkpoint, Progress, Snapshot};
 use crate::config::Recipe;
 use crate::data::loader::Batch;
+use crate::inputs::Inputs;
 use crate::metrics::{MetricsFile, StepMetrics, matmul_rate};
 use crate::optim::adamw::AdamW;
 use crate::optim::clip::{clip_scale, global_norm};
@@ -33,6 +34,8 @@ pub struct Run<'a> {
     pub recipe: &'a Recipe,
     /// Its text, kept in every checkpoint.
     pub recipe_text: &'a str,
+    /// What it is made from; a resumed run must be made from the same.
+    pub inputs: Inputs,
     /// Run folder.
     pub out: &'a Path,
     /// The token that hides what is to be predicted.
@@ -172,11 +175,14 @@ impl State {
             (Start::Resume, Some(folder)) => {
                 let saved = Checkpoint::load(&folder)?;
                 check_same_run(run.recipe, &saved.recipe, &folder)?;
+                saved.inputs.check(&run.inputs)?;
                 let parameters = Parameters::from_tensors(&saved.weights)?;
                 let optimizer = AdamW::resume(settings, saved.moments, saved.progress.updates);
                 (parameters, optimizer, saved.progress)
             }
         };
+        // Not before the folder is known to be this run's own: another one may be writing there.
+        retention::sweep(&root)?;
         let model = parameters.model(config, run.ops)?;
         Ok(Self { parameters, model, optimizer, progress, bad_in_a_row: 0 })
     }
@@ -242,6 +248,7 @@ impl State {
         let root = checkpoint_root(run.out);
         let snapshot = Snapshot {
             progress: &self.progress,
+            inputs: &run.inputs,
             config,
             recipe: run.recipe_text,
             variables: self.parameters.variables(),

@@ -3,10 +3,13 @@
 
 mod common;
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::Path;
 
-use common::{TINY_RECIPE, run};
+use common::{TINY_RECIPE, run, run_on};
 use diffcoder_train::checkpoint::{Checkpoint, folder};
+use diffcoder_train::inputs::Inputs;
 use diffcoder_train::metrics;
 use diffcoder_train::retention::checkpoints;
 use diffcoder_train::train::{Outcome, Start, checkpoint_root};
@@ -45,9 +48,42 @@ fn ten_steps_equal_five_a_kill_and_five() {
     let torn = checkpoint_root(&killed).join(".new-torn");
     std::fs::create_dir(&torn).unwrap();
     std::fs::write(torn.join("model.safetensors"), b"half").unwrap();
+    let mut metrics = OpenOptions::new().append(true).open(metrics::path(&killed)).unwrap();
+    metrics.write_all(b"{\"step\":4,\"stage\":1,\"ki").unwrap();
     run(TINY_RECIPE, &killed, Start::Resume, None).unwrap();
     assert_eq!(bytes(&whole, 10), bytes(&killed, 10));
     assert_eq!(losses(&whole), losses(&killed));
+}
+
+#[test]
+fn a_resumed_run_in_bf16_ends_in_the_same_bytes_too() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, cut) = (root.path().join("whole"), root.path().join("cut"));
+    let recipe = TINY_RECIPE.replace("seed = 3", "seed = 3\nmatmul = \"bf16\"");
+    run(&recipe, &whole, Start::Fresh, None).unwrap();
+    run(&recipe, &cut, Start::Fresh, Some(4)).unwrap();
+    run(&recipe, &cut, Start::Resume, None).unwrap();
+    assert_eq!(bytes(&whole, 10), bytes(&cut, 10));
+    assert_eq!(losses(&whole), losses(&cut));
+}
+
+#[test]
+fn a_kill_while_an_old_checkpoint_is_removed_leaves_a_run_that_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    run(TINY_RECIPE, root.path(), Start::Fresh, Some(4)).unwrap();
+    let checkpoints = checkpoint_root(root.path());
+    std::fs::create_dir(folder(&checkpoints, 2)).unwrap();
+    for name in [".old-step-00000001", ".new-torn"] {
+        let left_over = checkpoints.join(name);
+        std::fs::create_dir(&left_over).unwrap();
+        std::fs::write(left_over.join("model.safetensors"), b"half").unwrap();
+    }
+    let outcome = run(TINY_RECIPE, root.path(), Start::Resume, None).unwrap();
+    assert_eq!(outcome, Outcome::Finished(folder(&checkpoints, 10)));
+    for entry in std::fs::read_dir(&checkpoints).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(name.to_string_lossy().starts_with("step-"), "{name:?} is left over");
+    }
 }
 
 #[test]
@@ -79,6 +115,24 @@ fn what_cannot_be_resumed_is_refused_in_a_sentence() {
     std::fs::write(&weights, damaged).unwrap();
     let longer = TINY_RECIPE.replace("steps = 4", "steps = 5");
     assert!(error(&longer, Start::Resume).contains("SHA-256"));
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_tokenizer_and_corpus_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let inputs = |tokenizer: &str, corpus: &str| Inputs {
+        tokenizer: Some(tokenizer.to_owned()),
+        corpus: Some(corpus.to_owned()),
+    };
+    let go_on = |inputs, stop_at| run_on(inputs, TINY_RECIPE, root.path(), Start::Resume, stop_at);
+    // Its first checkpoints are as older versions wrote them: they do not tell what they were made from.
+    run(TINY_RECIPE, root.path(), Start::Fresh, Some(1)).unwrap();
+    go_on(inputs("a", "b"), Some(4)).unwrap();
+    for (other, what) in [(inputs("x", "b"), "the tokenizer"), (inputs("a", "x"), "the corpus")] {
+        let error = format!("{:#}", go_on(other, None).unwrap_err());
+        assert!(error.starts_with(what) && error.contains("name that one"), "{error}");
+    }
+    go_on(inputs("a", "b"), None).unwrap();
 }
 
 #[test]

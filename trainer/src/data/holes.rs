@@ -30,40 +30,63 @@ const LONGEST_MIDDLE_CHARS: usize = 100;
 /// Places that are looked at for each hole wanted, before a language is given up.
 const TRIES_PER_HOLE: usize = 200;
 
+/// Documents of one language by package.
+type Packages<'a> = BTreeMap<&'a str, Vec<&'a Document>>;
+
 /// About `count` holes, as many of each language, the packages of a language taking turns.
 ///
-/// The choice is a function of the documents and `seed`. There are fewer where the documents have no more places.
+/// The choice is a function of the documents and `seed`. What one language lacks is taken from the others; there are
+/// fewer where no document has more places.
 pub fn held_out_holes(documents: &[Document], count: usize, seed: u64) -> Vec<HeldOutHole> {
-    let mut by_language: BTreeMap<Language, BTreeMap<&str, Vec<&Document>>> = BTreeMap::new();
+    let mut by_language: BTreeMap<Language, Packages<'_>> = BTreeMap::new();
     for document in documents {
         let packages = by_language.entry(document.language).or_default();
         packages.entry(&document.package).or_default().push(document);
     }
-    let languages = by_language.len().max(1);
-    let mut holes = Vec::with_capacity(count);
-    for (language, packages) in by_language {
-        let wanted = count.div_ceil(languages);
-        let mut rng = keyed([seed, 0, 0, language as u64]);
-        let packages: Vec<Vec<&Document>> = packages.into_values().collect();
-        let mut seen = BTreeSet::new();
-        let mut trees = BTreeMap::new();
-        for turn in 0..wanted * TRIES_PER_HOLE {
-            if seen.len() == wanted {
-                break;
-            }
-            let package = &packages[turn % packages.len()];
-            let document = package[rng.random_range(0..package.len())];
-            let Some(cursor) = cursor(&document.text, &mut rng) else { continue };
-            let tree = trees
-                .entry(&document.path)
-                .or_insert_with(|| language.parser().parse(&document.text, None));
-            if tree.as_ref().is_some_and(|tree| in_prose(tree, cursor)) {
-                continue;
-            }
-            // One hole for each line.
-            if seen.insert((&document.path, line_start(&document.text, cursor))) {
-                holes.push(hole(document, cursor));
-            }
+    let wanted = count.div_ceil(by_language.len().max(1));
+    let mut found: BTreeMap<Language, Vec<HeldOutHole>> = by_language
+        .iter()
+        .map(|(&language, packages)| (language, of_language(language, packages, wanted, seed)))
+        .collect();
+    let mut lacking = count.saturating_sub(found.values().map(Vec::len).sum());
+    for (&language, holes) in &mut found {
+        if lacking > 0 && holes.len() == wanted {
+            // The first ones are those that were found before.
+            *holes = of_language(language, &by_language[&language], wanted + lacking, seed);
+            lacking -= holes.len() - wanted;
+        }
+    }
+    found.into_values().flatten().collect()
+}
+
+/// At most `wanted` holes of one language; fewer wanted ones are the first of more.
+fn of_language(
+    language: Language,
+    packages: &Packages<'_>,
+    wanted: usize,
+    seed: u64,
+) -> Vec<HeldOutHole> {
+    let mut holes = Vec::with_capacity(wanted);
+    let mut rng = keyed([seed, 0, 0, language as u64]);
+    let packages: Vec<&Vec<&Document>> = packages.values().collect();
+    let mut seen = BTreeSet::new();
+    let mut trees = BTreeMap::new();
+    for turn in 0..wanted.saturating_mul(TRIES_PER_HOLE) {
+        if seen.len() == wanted {
+            break;
+        }
+        let package = packages[turn % packages.len()];
+        let document = package[rng.random_range(0..package.len())];
+        let Some(cursor) = cursor(&document.text, &mut rng) else { continue };
+        let tree = trees
+            .entry(&document.path)
+            .or_insert_with(|| language.parser().parse(&document.text, None));
+        if tree.as_ref().is_some_and(|tree| in_prose(tree, cursor)) {
+            continue;
+        }
+        // One hole for each line.
+        if seen.insert((&document.path, line_start(&document.text, cursor))) {
+            holes.push(hole(document, cursor));
         }
     }
     holes
@@ -150,6 +173,24 @@ mod tests {
             assert!(!middle.contains('\n') && !middle.is_empty());
             assert!(!middle.contains("prose"), "documentation is no code: {middle}");
         }
+    }
+
+    #[test]
+    fn what_one_language_lacks_comes_from_the_other() {
+        let mut documents = documents();
+        documents.retain(|document| document.language == Language::Rust);
+        let few = Document {
+            path: "c/small.py".into(),
+            package: "c".into(),
+            language: Language::Python,
+            text: "value = compute(1)\n".into(),
+        };
+        let balanced = held_out_holes(&documents, 20, 1);
+        documents.push(few);
+        let holes = held_out_holes(&documents, 40, 1);
+        assert_eq!(holes.len(), 40);
+        assert_eq!(holes.iter().filter(|hole| hole.language == Language::Python).count(), 1);
+        assert_eq!(holes[..20], balanced, "the choice grows and does not change");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -112,17 +113,7 @@ impl Loader {
 
     /// Batches from `first_step` on, drawn ahead of their use on a thread that ends with the iterator.
     pub fn prefetch(self: Arc<Self>, first_step: u64) -> Prefetch {
-        let (sender, receiver) = sync_channel(PREFETCHED_BATCHES);
-        std::thread::spawn(move || {
-            for step in first_step.. {
-                let batch = self.batch(step);
-                let failed = batch.is_err();
-                if sender.send(batch).is_err() || failed {
-                    break;
-                }
-            }
-        });
-        Prefetch { receiver }
+        Prefetch::new(first_step, move |step| self.batch(step))
     }
 
     /// One row: the visits that its part of the epoch begins, then whatever fills it up.
@@ -189,13 +180,41 @@ const PREFETCHED_BATCHES: usize = 4;
 /// Batches of consecutive steps; the first error ends it.
 pub struct Prefetch {
     receiver: Receiver<anyhow::Result<Batch>>,
+    /// Until its end was reported.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Prefetch {
+    fn new(first_step: u64, draw: impl Fn(u64) -> anyhow::Result<Batch> + Send + 'static) -> Self {
+        let (sender, receiver) = sync_channel(PREFETCHED_BATCHES);
+        let thread = std::thread::spawn(move || {
+            for step in first_step.. {
+                let batch = draw(step);
+                let failed = batch.is_err();
+                if sender.send(batch).is_err() || failed {
+                    break;
+                }
+            }
+        });
+        Self { receiver, thread: Some(thread) }
+    }
 }
 
 impl Iterator for Prefetch {
     type Item = anyhow::Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.receiver.recv().ok()
+        if let Ok(batch) = self.receiver.recv() {
+            return Some(batch);
+        }
+        // The thread is gone. Only a panic is news: an error came as an item of its own.
+        let panic = self.thread.take()?.join().err()?;
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        Some(Err(anyhow::anyhow!(
+            "the thread that draws the batches panicked ({}): this is a bug in diffcoder-train",
+            message.unwrap_or("without a message")
+        )))
     }
 }
 
@@ -314,6 +333,21 @@ mod tests {
         let covered = starts
             .partition_point(|start| *start < loader.rows_per_epoch as usize * loader.options.len);
         assert!(covered + 3 >= starts.len());
+    }
+
+    #[test]
+    fn a_panic_while_drawing_is_reported_as_one() {
+        let mut batches = Prefetch::new(3, |step| {
+            assert!(step < 4, "no step {step}");
+            Ok(Batch { tokens: vec![1], loss_mask: vec![true], rows: 1, len: 1 })
+        });
+        assert!(batches.next().unwrap().is_ok());
+        let error = batches.next().unwrap().unwrap_err().to_string();
+        assert!(error.contains("panicked (no step 4)"), "{error}");
+        assert!(batches.next().is_none());
+        let mut failing = Prefetch::new(0, |_| anyhow::bail!("no data"));
+        assert_eq!(failing.next().unwrap().unwrap_err().to_string(), "no data");
+        assert!(failing.next().is_none());
     }
 
     #[test]

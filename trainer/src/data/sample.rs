@@ -138,14 +138,13 @@ impl Sampler {
             span.end = line_stop(text, span.start).min(span.end);
             fill = self.tokenizer.encode(&text[span.clone()])?;
         }
-        let line_stop = line_stop(text, span.end);
-        let rest = self.tokenizer.encode(&text[span.end..line_stop])?;
+        let (rest, after) = FORMAT.split_right(&text[span.end..]);
+        let rest = self.tokenizer.encode(rest)?;
         let fixed =
             fill.len() + rest.len() + PromptFormat::MARKER_TOKENS + self.options.block_length;
         let Some(room) = budget.checked_sub(fixed) else { return Ok(None) };
-        let (before, after) = (&text[..span.start], text.get(line_stop + 1..).unwrap_or(""));
         let room = shortened(room, rng);
-        let (prefix, suffix) = self.contexts(before, after, room, rng)?;
+        let (prefix, suffix) = self.contexts(&text[..span.start], after, room, rng)?;
         let parts = FimParts { suffix: &suffix, prefix: &prefix, rest: &rest };
         let mut tokens = FORMAT.assemble(self.tokenizer.special(), parts)?;
         tokens.extend(fill);

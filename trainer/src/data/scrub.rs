@@ -8,7 +8,7 @@ const MASKED_SECRET: &str = "REDACTED";
 /// Cleans a text: line ends become `\n`, licence headers and lines that name people go, e-mail addresses and secrets
 /// are replaced.
 pub fn scrub(text: &str) -> String {
-    let text = text.replace("\r\n", "\n").replace('\u{c}', "");
+    let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\u{c}', "");
     let body = strip_header(&text);
     let mut clean = String::with_capacity(body.len());
     let mut in_private_key = false;
@@ -325,5 +325,6 @@ mod tests {
     #[test]
     fn line_ends_become_newlines() {
         assert_eq!(scrub("fn f() {\r\n}\r\n"), "fn f() {\n}\n");
+        assert_eq!(scrub("fn f() {\r}\r\r\n"), "fn f() {\n}\n\n");
     }
 }

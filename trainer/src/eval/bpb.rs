@@ -5,7 +5,7 @@ use std::f64::consts::LN_2;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use candle_core::{Device, Tensor};
 use rand::seq::SliceRandom as _;
 use serde::Serialize;
@@ -16,7 +16,8 @@ use diffcoder_engine::model::config::{Family, ModelConfig};
 use diffcoder_engine::model::mask::SequenceMask;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
-use diffcoder_engine::tokenizer::Tokenizer;
+use diffcoder_engine::prompt::format::PromptFormat;
+use diffcoder_engine::tokenizer::{SpecialTokens, Tokenizer};
 
 use super::{CHOICE_SEED, by_language, progress};
 use crate::config::StageKind;
@@ -73,19 +74,16 @@ impl PlainRow {
     /// Lays `ids` out in at most `max_tokens` (a multiple of `block`); `bytes_of` gives the length of a token's text.
     fn new(
         ids: &[u32],
-        (bos, eos): (u32, u32),
+        special: &SpecialTokens,
         (block, max_tokens): (usize, usize),
         bytes_of: impl Fn(u32) -> usize,
     ) -> Self {
         let kept = &ids[..ids.len().min(max_tokens - 1)];
-        let mut tokens = vec![bos];
+        let mut tokens: Vec<u32> = special.bos.into_iter().collect();
         tokens.extend(kept);
-        // A whole text is closed as in training; a cut one is not over.
-        if kept.len() == ids.len() && tokens.len() < max_tokens {
-            tokens.push(eos);
-        }
-        while !tokens.len().is_multiple_of(block) {
-            tokens.push(eos);
+        // A text with room behind it is whole and closed as in training; one that was cut is not over.
+        if tokens.len() < max_tokens {
+            PromptFormat::Holes.close(&mut tokens, special, block);
         }
         Self { tokens, bytes: kept.iter().map(|&id| bytes_of(id)).sum() }
     }
@@ -126,7 +124,7 @@ pub(super) fn measure(dir: &Path, documents: &[Document], count: usize) -> anyho
     let model = Model::new(&config, Weights::from_dir(dir)?, Ops::default())?;
     let tokenizer = Tokenizer::from_dir(dir)?;
     let special = tokenizer.special().clone();
-    let bos = special.bos.context("the tokenizer has no begin token")?;
+    ensure!(special.bos.is_some(), "the tokenizer has no begin token");
     let (block, context_tokens, measure) = match &config.family {
         Family::Diffcoder(own) if own.stage == StageKind::Ar.name() => {
             (own.block_length, own.context_tokens, Measure::Likelihood)
@@ -143,7 +141,7 @@ pub(super) fn measure(dir: &Path, documents: &[Document], count: usize) -> anyho
         for document in documents {
             let ids = tokenizer.encode(&document.text)?;
             let length = (block, context_tokens);
-            let row = PlainRow::new(&ids, (bos, special.eos), length, |id| {
+            let row = PlainRow::new(&ids, &special, length, |id| {
                 token_bytes.get(id as usize).copied().unwrap_or(0)
             });
             let nats = nats(&model, &row, measure, (special.mask, block))?;
@@ -267,19 +265,28 @@ mod tests {
         .unwrap()
     }
 
+    const SPECIAL: SpecialTokens = SpecialTokens {
+        bos: Some(0),
+        eos: 2,
+        mask: MASK,
+        fim: None,
+        fim_rest: None,
+        filename: None,
+    };
+
     fn row() -> PlainRow {
         let ids: Vec<u32> = (0..9).map(|i| 10 + i * 5).collect();
-        PlainRow::new(&ids, (0, 2), (BLOCK, 32), |_| 3)
+        PlainRow::new(&ids, &SPECIAL, (BLOCK, 32), |_| 3)
     }
 
     #[test]
     fn rows_are_opened_closed_and_cut_at_block_edges() {
         assert_eq!(row().tokens, [0, 10, 15, 20, 25, 30, 35, 40, 45, 50, 2, 2]);
         assert_eq!(row().bytes, 27);
-        let cut = PlainRow::new(&[10; 9], (0, 2), (BLOCK, 8), |_| 1);
+        let cut = PlainRow::new(&[10; 9], &SPECIAL, (BLOCK, 8), |_| 1);
         assert_eq!(cut.tokens, [0, 10, 10, 10, 10, 10, 10, 10]);
         assert_eq!(cut.bytes, 7);
-        let exact = PlainRow::new(&[10; 7], (0, 2), (BLOCK, 16), |_| 1);
+        let exact = PlainRow::new(&[10; 7], &SPECIAL, (BLOCK, 16), |_| 1);
         assert_eq!(exact.tokens[8..], [2, 2, 2, 2], "a text that ends on an edge is closed too");
     }
 

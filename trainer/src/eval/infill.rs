@@ -26,6 +26,10 @@ const MAX_TOKENS: usize = 64;
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     suite: &'static str,
+    /// Holes that were asked for.
+    holes_asked: usize,
+    /// Holes that the documents gave.
+    holes_found: usize,
     /// By language, and `all`.
     results: BTreeMap<String, Tally>,
     /// Mean time of a fill.
@@ -88,6 +92,8 @@ pub(super) fn measure(model: &Path, documents: &[Document], count: usize) -> Res
     bar.finish_and_clear();
     Ok(Report {
         suite: "infill",
+        holes_asked: count,
+        holes_found: holes.len(),
         results,
         mean_ms: started.elapsed().as_secs_f64() * 1e3 / holes.len() as f64,
         tokens_per_forward: tokens as f64 / forwards.max(1) as f64,
@@ -97,8 +103,15 @@ pub(super) fn measure(model: &Path, documents: &[Document], count: usize) -> Res
 impl Report {
     pub(super) fn table(&self) -> String {
         let mut text = String::new();
-        for (language, tally) in &self.results {
+        if self.holes_found < self.holes_asked {
             // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "only {} of {} holes: the validation split has no more places, collect more packages",
+                self.holes_found, self.holes_asked
+            );
+        }
+        for (language, tally) in &self.results {
             let _ = writeln!(
                 text,
                 "{language:<8} {:>5} holes  {:>5.1} % exact  {:>5.1} % exact first line  {:>5.1} % closed",

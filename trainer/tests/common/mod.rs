@@ -10,10 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use diffcoder_engine::kernels::matmul::Precision;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::ops::Ops;
-use diffcoder_train::config::Recipe;
+use diffcoder_train::config::{Matmul, Recipe};
 use diffcoder_train::data::loader::Batch;
+use diffcoder_train::inputs::Inputs;
 use diffcoder_train::train::{Outcome, Run, Start, train};
 
 /// Id of the mask token in these tests, as in our tokenizers.
@@ -60,21 +62,21 @@ vocab = 64
 [[stage]]
 kind = "ar"
 steps = 3
-seq_len = 16
+seq_len = 32
 batch_rows = 4
 micro_rows = 2
 infill_rate = 0.5
 [[stage]]
 kind = "warmup"
 steps = 3
-seq_len = 16
+seq_len = 32
 batch_rows = 4
 micro_rows = 4
 infill_rate = 0.5
 [[stage]]
 kind = "cpt"
 steps = 4
-seq_len = 16
+seq_len = 32
 batch_rows = 4
 micro_rows = 2
 infill_rate = 0.5
@@ -96,14 +98,30 @@ pub fn run(
     start: Start,
     stop_at: Option<u64>,
 ) -> anyhow::Result<Outcome> {
+    run_on(Inputs::default(), recipe, out, start, stop_at)
+}
+
+/// As [`run`], made from `inputs`.
+pub fn run_on(
+    inputs: Inputs,
+    recipe: &str,
+    out: &Path,
+    start: Start,
+    stop_at: Option<u64>,
+) -> anyhow::Result<Outcome> {
     let parsed = Recipe::parse(recipe, Path::new("tiny.toml"))?;
     let stop = Arc::new(AtomicBool::new(false));
+    let ops = match parsed.run.matmul {
+        Matmul::F32 => Ops::default(),
+        Matmul::Bf16 => Ops::Fused { precision: Precision::Bf16 },
+    };
     let run = Run {
         recipe: &parsed,
         recipe_text: recipe,
+        inputs,
         out,
         mask_token: MASK,
-        ops: Ops::default(),
+        ops,
         start,
         max_time: None,
         stop: &stop,
