@@ -4,8 +4,8 @@ use diffcoder_lsp::server::SessionEnd;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, URI, code,
-    completion_params, edit, inserted,
+    Client, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, REQUEST_FAILED, URI,
+    code, completion_params, edit, inserted,
 };
 use crate::script::{Act, Script};
 
@@ -104,6 +104,25 @@ async fn params_that_cannot_be_decoded_are_answered_to_the_id() {
     }
     client.send_body(r#"["2.0",1,"a"]"#).await;
     assert_eq!(client.anonymous_error().await.0, INVALID_REQUEST);
+    goes_on(client).await;
+}
+
+#[tokio::test]
+async fn a_lost_message_that_may_be_a_change_stops_suggestions_until_the_text_is_sent_again() {
+    let mut client = start().await;
+    client.open(URI, "").await;
+    for body in [
+        r#"{"jsonrpc":"2.0","method":"textDocument/didChange","params":[1e999]}"#,
+        r#"{"jsonrpc":"2.0","method":"textDocument/didChange","params":{"#,
+    ] {
+        client.send_body(body).await;
+        assert_eq!(client.anonymous_error().await.0, PARSE_ERROR);
+        let refused = client.complete(0, 0).await;
+        assert_eq!(code(&refused), REQUEST_FAILED);
+        assert!(refused.unwrap_err().1.contains(URI));
+        client.change(URI, 3, json!([{ "text": "" }])).await;
+        assert_eq!(inserted(&client.complete(0, 0).await), "fine");
+    }
     goes_on(client).await;
 }
 
