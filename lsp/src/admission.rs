@@ -2,12 +2,14 @@
 
 use std::future::{Future, ready};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tower_lsp::jsonrpc::{Request, Response};
+use tower_lsp::jsonrpc::{Id, Request, Response};
 use tower_service::Service;
 
 use crate::framing::{MALFORMED, answer_malformed};
+use crate::state::Session;
 
 /// Wraps tower-lsp's service.
 ///
@@ -15,7 +17,10 @@ use crate::framing::{MALFORMED, answer_malformed};
 /// reads its answers. Polling once on arrival makes the synchronous part of a handler (edits, snapshots, cancels) run in
 /// the order of the messages even when neither holds. The poll after it registers the real waker.
 #[derive(Debug)]
-pub(crate) struct Admission<S>(pub(crate) S);
+pub(crate) struct Admission<S> {
+    pub(crate) service: S,
+    pub(crate) session: Arc<Session>,
+}
 
 impl<S> Service<Request> for Admission<S>
 where
@@ -28,14 +33,18 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Option<Response>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
+        self.service.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
         if request.method() == MALFORMED {
+            // Without an id it may have been a change to any document.
+            if !matches!(request.id(), Some(Id::Number(_) | Id::String(_))) {
+                self.session.lose_all_steps();
+            }
             return Box::pin(ready(Ok(answer_malformed(request))));
         }
-        let mut outcome = Box::pin(self.0.call(without_surplus_params(request)));
+        let mut outcome = Box::pin(self.service.call(without_surplus_params(request)));
         match outcome.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => Box::pin(ready(outcome)),
             Poll::Pending => outcome,

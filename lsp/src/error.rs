@@ -79,9 +79,11 @@ pub(crate) async fn answer<T>(
     outcome.await.map_err(jsonrpc::Error::from)
 }
 
-/// Runs a notification's handler; a panic in it is logged instead of ending the server.
-pub(crate) fn notice(handler: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(handler)) {
-        tracing::error!("a notification failed: {}", RequestError::from_panic(&*payload));
-    }
+/// Runs a notification's handler; a panic in it is logged instead of ending the server, and leaves `None`.
+pub(crate) fn notice<T>(handler: impl FnOnce() -> T) -> Option<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(handler));
+    let log = |payload: &Box<dyn Any + Send>| {
+        tracing::error!("a notification failed: {}", RequestError::from_panic(&**payload));
+    };
+    outcome.inspect_err(log).ok()
 }

@@ -27,7 +27,10 @@ pub(crate) async fn forward_messages(
 ) -> io::Result<()> {
     let mut read = BufReader::new(read);
     while let Some(frame) = next_frame(&mut read).await? {
-        let checked = frame.and_then(|body| check(&body).map(|()| body));
+        let checked = frame.and_then(|mut body| {
+            replace_lone_surrogates(&mut body);
+            check(&body).map(|()| body)
+        });
         let body = checked.unwrap_or_else(|malformed| malformed.into_request());
         write.write_all(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes()).await?;
         write.write_all(&body).await?;
@@ -122,9 +125,41 @@ async fn read_body(
     Ok((n_read as u64 == bytes).then_some(body))
 }
 
-/// Checks that `body` is a JSON-RPC 2.0 request, notification or response.
+/// Puts `\ufffd` in the place of every escaped surrogate that has no partner.
+///
+/// JavaScript's `JSON.stringify` writes such escapes for an edit that splits an emoji. In UTF-16 the replacement is as
+/// long as the surrogate, so the client's positions stay right.
+fn replace_lone_surrogates(body: &mut [u8]) {
+    /// The code unit of the escape at the start of `text`.
+    fn code_unit(text: &[u8]) -> Option<u16> {
+        let digits = text.strip_prefix(b"\\u")?.get(..4)?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    }
+
+    // Well-formed JSON has backslashes in strings only.
+    let mut at = 0;
+    while let Some(distance) = body[at..].iter().position(|byte| *byte == b'\\') {
+        at += distance;
+        let unit = code_unit(&body[at..]);
+        let next = body.get(at + 6..).and_then(code_unit);
+        at += match (unit, next) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                body[at + 2..at + 6].copy_from_slice(b"fffd");
+                6
+            }
+            (Some(_), _) => 6,
+            (None, _) => 2,
+        };
+        if at >= body.len() {
+            break;
+        }
+    }
+}
+
+/// Checks that `body` is a JSON-RPC 2.0 request, notification or response that tower-lsp can decode.
 fn check(body: &[u8]) -> Result<(), Malformed> {
-    /// The members that must be right; the rest is looked at by whoever handles the message.
+    /// The members that must be right, read first, so that an error in the rest is answered to the message's id.
     #[derive(Deserialize)]
     struct Envelope {
         #[serde(default)]
@@ -146,13 +181,15 @@ fn check(body: &[u8]) -> Result<(), Malformed> {
         IgnoredAny::deserialize(value).map(|_| true)
     }
 
-    let envelope: Envelope = serde_json::from_slice(body).map_err(|error| {
-        let code = if error.is_data() { ErrorCode::InvalidRequest } else { ErrorCode::ParseError };
-        Malformed::new(code, error.to_string())
-    })?;
+    let envelope: Envelope = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    // serde takes an array for the members of a struct in their order.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
     let has_valid_id =
         envelope.id.as_ref().is_none_or(|id| id.is_i64() || id.is_string() || id.is_null());
-    let reason = if envelope.jsonrpc != "2.0" {
+    let id = envelope.id.clone().filter(|_| has_valid_id && is_object).unwrap_or_default();
+    let reason = if !is_object {
+        "a message must be an object"
+    } else if envelope.jsonrpc != "2.0" {
         "`jsonrpc` must be \"2.0\""
     } else if !has_valid_id {
         "`id` must be an integer or a string"
@@ -161,10 +198,31 @@ fn check(body: &[u8]) -> Result<(), Malformed> {
     {
         "`method` must be a string"
     } else {
-        return Ok(());
+        return decode(body).map_err(|malformed| Malformed { id, ..malformed });
     };
     let malformed = Malformed::new(ErrorCode::InvalidRequest, reason.to_owned());
-    Err(Malformed { id: envelope.id.filter(|_| has_valid_id).unwrap_or_default(), ..malformed })
+    Err(Malformed { id, ..malformed })
+}
+
+/// Decodes `body` as tower-lsp does. What the envelope skips can still be wrong: invalid UTF-8, a number out of range,
+/// nesting that is too deep, a member that is there twice.
+fn decode(body: &[u8]) -> Result<(), Malformed> {
+    /// tower-lsp's own type of this name and shape is private.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Message {
+        Response(#[expect(dead_code, reason = "only whether it can be read counts")] Response),
+        Request(#[expect(dead_code, reason = "only whether it can be read counts")] Request),
+    }
+
+    let text = std::str::from_utf8(body)
+        .map_err(|error| Malformed::new(ErrorCode::ParseError, error.to_string()))?;
+    serde_json::from_str::<Message>(text).map(|_| ()).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &serde_json::Error) -> Malformed {
+    let code = if error.is_data() { ErrorCode::InvalidRequest } else { ErrorCode::ParseError };
+    Malformed::new(code, error.to_string())
 }
 
 #[cfg(test)]
@@ -247,11 +305,35 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1.5,"method":"a"}"#, Some((-32600, "null"))),
             (r#"{"jsonrpc":"2.0","id":4}"#, Some((-32600, "4"))),
             (r#"{"jsonrpc":"2.0","id":4,"method":5}"#, Some((-32600, "4"))),
+            (r#"["2.0",1,"a"]"#, Some((-32600, "null"))),
+            (r#"{"jsonrpc":"2.0","id":5,"method":"a","params":[1e999]}"#, Some((-32700, "5"))),
+            (r#"{"jsonrpc":"2.0","id":5,"method":"a","params":["\ud83d"]}"#, Some((-32700, "5"))),
+            (r#"{"jsonrpc":"2.0","id":5,"method":"a","params":1,"params":1}"#, Some((-32600, "5"))),
         ] {
             let outcome = check(body.as_bytes()).err();
             let outcome =
                 outcome.map(|malformed| (malformed.error.code.code(), malformed.id.to_string()));
             assert_eq!(outcome, expected.map(|(code, id)| (code, id.to_owned())), "{body}");
+        }
+    }
+
+    #[test]
+    fn surrogates_without_a_partner_are_replaced() {
+        for (body, expected) in [
+            (r#""\ud83d""#, r#""\ufffd""#),
+            (r#""\uDE00x""#, r#""\ufffdx""#),
+            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
+            (r#""\ude00\ud83d""#, r#""\ufffd\ufffd""#),
+            (r#""\ud83d\n""#, r#""\ufffd\n""#),
+            (r#""\\ud83d\u00e9""#, r#""\\ud83d\u00e9""#),
+            (r#""\\\ud83d""#, r#""\\\ufffd""#),
+            (r#""\ud8"#, r#""\ud8"#),
+            (r#""\"#, r#""\"#),
+        ] {
+            let mut replaced = body.as_bytes().to_vec();
+            replace_lone_surrogates(&mut replaced);
+            assert_eq!(String::from_utf8(replaced).unwrap(), expected, "{body}");
         }
     }
 }

@@ -94,7 +94,7 @@ pub async fn serve(
     });
     tower_lsp::Server::new(messages, write, socket)
         .concurrency_level(MAX_CONCURRENT_MESSAGES)
-        .serve(Admission(service))
+        .serve(Admission { service, session: Arc::clone(&session) })
         .await;
     input.abort();
     session.worker.close();
@@ -145,15 +145,15 @@ impl LanguageServer for Server {
 
 impl Server {
     async fn did_open(&self, params: DidOpenTextDocumentParams) {
-        notice(|| did_open::handle(&self.session, params));
+        _ = notice(|| did_open::handle(&self.session, params));
     }
 
     async fn did_change(&self, params: LspAny) {
-        notice(|| did_change::handle(&self.session, params));
+        did_change::handle(&self.session, params);
     }
 
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
-        notice(|| did_close::handle(&self.session, params));
+        _ = notice(|| did_close::handle(&self.session, params));
     }
 
     async fn inline_completion(

@@ -69,6 +69,16 @@ impl Session {
         }
     }
 
+    /// Notes that a message was lost that may have been a change to any document.
+    pub(crate) fn lose_all_steps(&self) {
+        // Each is treated alike, so their order does not matter.
+        self.state
+            .lock()
+            .documents
+            .values_mut()
+            .for_each(|document| document.is_out_of_step = true);
+    }
+
     pub(crate) fn close(&self, uri: &Uri) {
         self.state.lock().documents.remove(uri);
         self.worker.cancel_document(&uri.0);

@@ -17,13 +17,15 @@ pub(crate) struct Interrupt {
 
 impl Interrupt {
     /// Installs the handler, once per process. Until [`Self::into_token`] a signal ends the process at once, as there
-    /// is nothing yet that would poll a token, nor anything to tidy up.
+    /// is nothing yet that would poll a token, nor anything to tidy up. So does a second one after it: whoever sends it
+    /// does not want to wait for a long forward, and as files are written by renaming, none can be left half-written.
     pub(crate) fn install() -> anyhow::Result<Self> {
         let interrupt = Self { cancel: CancelToken::new(), is_polled: Arc::default() };
         let (cancel, is_polled) = (interrupt.cancel.clone(), Arc::clone(&interrupt.is_polled));
         ctrlc::set_handler(move || {
+            let is_second = cancel.is_cancelled();
             cancel.cancel();
-            if !is_polled.load(Ordering::Acquire) {
+            if is_second || !is_polled.load(Ordering::Acquire) {
                 exit_now();
             }
         })

@@ -4,8 +4,8 @@ use diffcoder_lsp::server::SessionEnd;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, URI, code,
-    completion_params, inserted,
+    Client, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, REQUEST_FAILED, URI,
+    code, completion_params, edit, inserted,
 };
 use crate::script::{Act, Script};
 
@@ -80,6 +80,64 @@ async fn a_bad_request_with_an_id_is_answered_to_that_id() {
         client.send_body(&body.to_string()).await;
         assert_eq!(code(&client.answer(id).await), expected, "{members}");
     }
+    goes_on(client).await;
+}
+
+#[tokio::test]
+async fn params_that_cannot_be_decoded_are_answered_to_the_id() {
+    let mut client = start().await;
+    client.open(URI, "").await;
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    for (params, expected) in [
+        (b"{\"text\":\"\xff\"}".to_vec(), PARSE_ERROR),
+        (deep.into_bytes(), PARSE_ERROR),
+        (b"[1e999]".to_vec(), PARSE_ERROR),
+        (b"{},\"params\":{}".to_vec(), INVALID_REQUEST),
+    ] {
+        let id = client.expect_answer_to_next_id();
+        let start = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"shutdown","params":"#);
+        let body = [start.as_bytes(), &params, b"}"].concat();
+        client.send_bytes(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes()).await;
+        client.send_bytes(&body).await;
+        assert_eq!(code(&client.answer(id).await), expected, "{}", String::from_utf8_lossy(&body));
+        assert_eq!(inserted(&client.complete(0, 0).await), "fine");
+    }
+    client.send_body(r#"["2.0",1,"a"]"#).await;
+    assert_eq!(client.anonymous_error().await.0, INVALID_REQUEST);
+    goes_on(client).await;
+}
+
+#[tokio::test]
+async fn a_lost_message_that_may_be_a_change_stops_suggestions_until_the_text_is_sent_again() {
+    let mut client = start().await;
+    client.open(URI, "").await;
+    for body in [
+        r#"{"jsonrpc":"2.0","method":"textDocument/didChange","params":[1e999]}"#,
+        r#"{"jsonrpc":"2.0","method":"textDocument/didChange","params":{"#,
+    ] {
+        client.send_body(body).await;
+        assert_eq!(client.anonymous_error().await.0, PARSE_ERROR);
+        let refused = client.complete(0, 0).await;
+        assert_eq!(code(&refused), REQUEST_FAILED);
+        assert!(refused.unwrap_err().1.contains(URI));
+        client.change(URI, 3, json!([{ "text": "" }])).await;
+        assert_eq!(inserted(&client.complete(0, 0).await), "fine");
+    }
+    goes_on(client).await;
+}
+
+#[tokio::test]
+async fn half_an_emoji_is_replaced() {
+    let mut client = start().await;
+    client.open(URI, "ab").await;
+    // What JSON.stringify makes of an edit that splits a surrogate pair.
+    let body = r#"{"jsonrpc":"2.0","method":"textDocument/didChange","params":{
+        "textDocument":{"uri":"URI","version":2},"contentChanges":[{"text":"\ud83d",
+        "range":{"start":{"line":0,"character":1},"end":{"line":0,"character":1}}}]}}"#;
+    client.send_body(&body.replace("URI", URI)).await;
+    assert_eq!(client.text(URI).await, "a\u{fffd}b");
+    client.change(URI, 3, edit((0, 1), (0, 2), "😀")).await;
+    assert_eq!(client.text(URI).await, "a😀b");
     goes_on(client).await;
 }
 
