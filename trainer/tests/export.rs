@@ -24,7 +24,7 @@ const CORPUS: &str = r#"{"packages":[{"name":"demo","version":"1.0.0","licence":
 fn trained(root: &Path) -> (PathBuf, PathBuf) {
     let recipe = TINY_RECIPE.replace("vocab = 64", "vocab = 304");
     let (tokenizer, corpus) = (root.join("tokenizer"), root.join("corpus"));
-    write_tokenizer(&tokenizer, 288);
+    write_tokenizer(&tokenizer, "fn main() { let total = 1 + 2; return total; }\n");
     write_corpus(&corpus, CORPUS);
     let inputs = Inputs::of(&tokenizer, &corpus).unwrap();
     run_on(inputs, &recipe, &root.join("run"), Start::Fresh, None).unwrap();
@@ -61,10 +61,9 @@ fn exported_models_load_with_the_checkpoints_weights() {
     }
 }
 
-fn write_tokenizer(folder: &Path, vocab: usize) {
+fn write_tokenizer(folder: &Path, line: &str) {
     std::fs::create_dir(folder).unwrap();
-    let text = "fn main() { let total = 1 + 2; return total; }\n".repeat(20);
-    tokenizer_training::train(&[&text], vocab).unwrap().write(folder).unwrap();
+    tokenizer_training::train(&[&line.repeat(20)], 288).unwrap().write(folder).unwrap();
 }
 
 fn write_corpus(folder: &Path, manifest: &str) {
@@ -78,7 +77,7 @@ fn only_the_tokenizer_and_the_corpus_of_the_run_are_taken() {
     let (checkpoint, tokenizer) = trained(root.path());
     let [corpus, other_corpus, other_tokenizer, out] =
         ["corpus", "other-corpus", "other-tokenizer", "out"].map(|name| root.path().join(name));
-    write_tokenizer(&other_tokenizer, 284);
+    write_tokenizer(&other_tokenizer, "def area(width, height): return width * height\n");
     write_corpus(&other_corpus, &CORPUS.replace("demo", "other"));
     for (tokenizer, corpus, expected) in [
         (&other_tokenizer, &corpus, "tokenizer.json is not the file"),
