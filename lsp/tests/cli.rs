@@ -1,10 +1,18 @@
-//! The built binary on bad input: exit codes, one sentence on stderr, nothing on stdout.
+//! The built binary as scripts use it: exit codes, what it prints and what it writes.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The embedded model, as files.
+const DEFAULT_MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/models/default");
+const FIXTURE: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/projects/rust-ledger/src/money.rs");
 
 fn diffcoder(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_diffcoder-lsp"));
@@ -26,6 +34,111 @@ fn fails(file: &Path, options: &[&str], expected: &str) {
     assert_eq!(text(&output.stdout), "");
     assert!(message.starts_with("diffcoder-lsp: ") && message.contains(expected), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+/// A copy of the fixture in a folder of its own, and its text.
+fn source() -> (TempDir, PathBuf, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("money.rs");
+    let contents = fs::read_to_string(FIXTURE).unwrap();
+    fs::write(&file, &contents).unwrap();
+    (folder, file, contents)
+}
+
+/// Runs `infill --json` on `file`, expects success, and returns the holes.
+fn holes(file: &Path, options: &[&str]) -> Value {
+    let mut arguments = vec!["infill", file.to_str().unwrap(), "--json", "--max-tokens", "16"];
+    arguments.extend(options);
+    let output = diffcoder(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().count(), 1, "one line of JSON");
+    let mut report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["stats"]["forwards"].as_u64().unwrap() > 0, "{report}");
+    report["holes"].take()
+}
+
+/// 1-based line and column of the byte at `offset`, in a text whose characters are all ASCII up to there.
+fn line_col(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..offset];
+    assert!(before.is_ascii());
+    (before.matches('\n').count() + 1, offset - before.rfind('\n').map_or(0, |end| end + 1) + 1)
+}
+
+/// Where `line_col` is in the reports of `--json`.
+fn reported((line, column): (usize, usize)) -> Value {
+    json!({ "line": line - 1, "character": column - 1 })
+}
+
+/// The bytes that the body of the fixture's first function takes, without its braces.
+fn first_body(contents: &str) -> std::ops::Range<usize> {
+    let start = contents.find(") -> ").unwrap();
+    let start = start + contents[start..].find("{\n").unwrap() + 2;
+    start..start + contents[start..].find("    }\n").unwrap()
+}
+
+#[test]
+fn the_embedded_model_fills_like_its_files() {
+    let (_folder, file, contents) = source();
+    let at = line_col(&contents, first_body(&contents).start);
+    let option = format!("{}:{}", at.0, at.1);
+    let embedded = holes(&file, &["--at", &option]);
+    assert_eq!(embedded.as_array().unwrap().len(), 1);
+    assert_eq!(embedded[0]["range"], json!({ "start": reported(at), "end": reported(at) }));
+    assert_eq!(holes(&file, &["--at", &option, "--model", DEFAULT_MODEL]), embedded);
+    assert_eq!(fs::read_to_string(&file).unwrap(), contents, "a preview writes nothing");
+}
+
+#[test]
+fn write_changes_nothing_but_the_hole() {
+    let (folder, file, contents) = source();
+    let offset = first_body(&contents).start;
+    let (line, column) = line_col(&contents, offset);
+    let holes = holes(&file, &["--at", &format!("{line}:{column}"), "--write"]);
+    let fill = holes[0]["text"].as_str().unwrap();
+    let (prefix, suffix) = contents.split_at(offset);
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{prefix}{fill}{suffix}"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the file is there");
+}
+
+#[test]
+fn a_range_is_replaced() {
+    let (_folder, file, contents) = source();
+    let selection = first_body(&contents);
+    let (start, end) = (line_col(&contents, selection.start), line_col(&contents, selection.end));
+    let option = format!("{}:{}-{}:{}", start.0, start.1, end.0, end.1);
+    let holes = holes(&file, &["--range", &option, "--write"]);
+    assert_eq!(holes[0]["range"], json!({ "start": reported(start), "end": reported(end) }));
+    let fill = holes[0]["text"].as_str().unwrap();
+    let (prefix, suffix) = (&contents[..selection.start], &contents[selection.end..]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{prefix}{fill}{suffix}"));
+}
+
+#[test]
+fn damaged_models_fail_with_one_sentence() {
+    let (_folder, file, contents) = source();
+    let model = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(DEFAULT_MODEL).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, model.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let options = ["--at", "1:1", "--write", "--model", model.path().to_str().unwrap()];
+    let weights = model.path().join("model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+
+    fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    fails(&file, &options, "cannot load the model in");
+
+    // The tensor under another name of the same length: the file itself is sound.
+    let name = b"\"model.norm.weight\"";
+    let at = whole.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    let mut renamed = whole;
+    renamed[at..at + name.len()].copy_from_slice(b"\"model.norm.weighs\"");
+    fs::write(&weights, &renamed).unwrap();
+    fails(&file, &options, "model.norm.weight");
+
+    fs::write(&weights, "no tensors").unwrap();
+    fails(&file, &options, "cannot load the model in");
+    assert_eq!(fs::read_to_string(&file).unwrap(), contents);
 }
 
 #[test]

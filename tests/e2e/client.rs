@@ -33,7 +33,7 @@ pub(crate) struct Client {
 }
 
 /// The binary that this build made.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile_dir = test.parent().and_then(Path::parent).unwrap();
     let binary = profile_dir.join(format!("diffcoder-lsp{}", std::env::consts::EXE_SUFFIX));

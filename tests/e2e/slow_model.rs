@@ -8,11 +8,14 @@ use diffcoder_tests::random_model::write_weights;
 use diffcoder_tests::stable_replica;
 use serde_json::json;
 
-use crate::client::Client;
+use crate::client::{Client, binary};
 use crate::text::{position, replace};
 
 const REQUEST_CANCELLED: i64 = -32800;
 const N_CANCELLED: u32 = 4;
+/// The trace's heading and two forwards of the 64.
+#[cfg(unix)]
+const N_TRACE_LINES: usize = 3;
 
 /// Some 40 million random weights. Nothing it predicts is certain, so each forward commits one token of the 64.
 fn write_large_random_model(dir: &Path) {
@@ -106,4 +109,42 @@ fn a_slow_infill_is_cancelled_and_holds_nothing_up() {
     client.disconnect();
     assert_eq!(client.exit_code(), 1);
     assert_eq!(client.answer(id).unwrap_err().0, REQUEST_CANCELLED);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_infill_leaves_the_file_alone() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Command, Stdio};
+
+    let model = tempfile::tempdir().unwrap();
+    write_large_random_model(model.path());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.rs");
+    let text = "fn size() {\n    \n}\n";
+    std::fs::write(&file, text).unwrap();
+
+    // With --json the trace goes to stderr, unbuffered: it tells when the model is at work.
+    let mut child = Command::new(binary())
+        .args(["infill", "--at", "2:5", "--write", "--trace", "--json", "--model"])
+        .args([model.path(), &file])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut trace = String::new();
+    while trace.lines().count() < N_TRACE_LINES {
+        assert!(stderr.read_line(&mut trace).unwrap() > 0, "infill ended early: {trace}");
+    }
+    let signal = format!("kill -INT {}", child.id());
+    assert!(Command::new("sh").args(["-c", &signal]).status().unwrap().success());
+
+    stderr.read_to_string(&mut trace).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{trace}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "only the file is there");
 }
