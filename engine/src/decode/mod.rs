@@ -278,13 +278,19 @@ impl<M: Forward> Run<'_, M> {
     /// Commits what the pick rule takes among `masked`; row 0 of `logits` belongs to the first of them.
     fn commit_best(&mut self, masked: &[usize], logits: &[Vec<f32>], turn: Turn) {
         let Decoder { rule, sampler, .. } = self.decoder;
+        let end = rule.stop.waiting();
         let choose = |&position: &usize| {
-            sampler.choose(&logits[position - masked[0]], Draw { position, step: turn.step })
+            let banned = end.filter(|_| position == self.canvas.prompt_len());
+            sampler
+                .choose(&logits[position - masked[0]], Draw { position, step: turn.step, banned })
         };
         let choices: Vec<Choice> = masked.iter().map(choose).collect();
         let confidences: Vec<f64> = choices.iter().map(|choice| choice.confidence).collect();
+        let waits = |index: usize, picked: &[usize]| {
+            end == Some(choices[index].token) && !(0..index).all(|left| picked.contains(&left))
+        };
         let call = self.forwards.calls();
-        for index in policy::pick(rule.unmasking, turn.planned, &confidences) {
+        for index in policy::pick(rule.unmasking, turn.planned, &confidences, waits) {
             let (position, Choice { token, confidence }) = (masked[index], choices[index]);
             self.canvas.commit(position, token, confidence);
             self.events.push(CommitEvent { call, position, token, confidence });

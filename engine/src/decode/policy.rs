@@ -5,23 +5,40 @@ use crate::infiller::Unmasking;
 /// Picks among the masks of a block, given the confidence of each; returns indices into `confidences`, best first.
 ///
 /// `Static` takes the best `planned`; `Threshold` takes the best one and everything at or above the threshold.
-/// Equal confidences go from left to right.
-pub fn pick(rule: Unmasking, planned: usize, confidences: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..confidences.len()).collect();
-    order.sort_by(|&a, &b| confidences[b].total_cmp(&confidences[a]));
-    let count = match rule {
-        Unmasking::Static { .. } => planned,
-        Unmasking::Threshold(threshold) => {
-            order.iter().take_while(|&&index| confidences[index] >= threshold).count().max(1)
+/// Equal confidences go from left to right. `waits` says which mask may not be taken yet, given what is taken already.
+pub fn pick(
+    rule: Unmasking,
+    planned: usize,
+    confidences: &[f64],
+    waits: impl Fn(usize, &[usize]) -> bool,
+) -> Vec<usize> {
+    let mut picked = Vec::new();
+    loop {
+        let open = (0..confidences.len()).filter(|i| !picked.contains(i) && !waits(*i, &picked));
+        // `max_by` takes the last of equals, so it walks from right to left.
+        let Some(best) = open.rev().max_by(|&a, &b| confidences[a].total_cmp(&confidences[b]))
+        else {
+            return picked;
+        };
+        let enough = match rule {
+            Unmasking::Static { .. } => picked.len() >= planned,
+            Unmasking::Threshold(threshold) => !picked.is_empty() && confidences[best] < threshold,
+        };
+        if enough {
+            return picked;
         }
-    };
-    order.truncate(count);
-    order
+        picked.push(best);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Nothing waits.
+    fn pick(rule: Unmasking, planned: usize, confidences: &[f64]) -> Vec<usize> {
+        super::pick(rule, planned, confidences, |_, _| false)
+    }
 
     const STATIC: Unmasking = Unmasking::Static { steps_per_block: 4 };
 
@@ -37,5 +54,17 @@ mod tests {
         assert_eq!(pick(Unmasking::Threshold(0.5), 1, &[0.6, 0.4, 0.5]), [0, 2]);
         assert_eq!(pick(Unmasking::Threshold(0.9), 1, &[0.6, 0.4, 0.7]), [2]);
         assert_eq!(pick(Unmasking::Threshold(0.0), 1, &[0.1, 0.2]), [1, 0]);
+    }
+
+    #[test]
+    fn what_waits_is_taken_once_it_may() {
+        // The second mask waits for the first.
+        let waits = |index: usize, picked: &[usize]| index == 1 && !picked.contains(&0);
+        let pick =
+            |rule, planned, confidences: &[f64]| super::pick(rule, planned, confidences, waits);
+        assert_eq!(pick(STATIC, 1, &[0.1, 0.9, 0.5]), [2]);
+        assert_eq!(pick(STATIC, 3, &[0.1, 0.9, 0.5]), [2, 0, 1]);
+        assert_eq!(pick(Unmasking::Threshold(0.8), 1, &[0.1, 0.9]), [0, 1]);
+        assert_eq!(pick(Unmasking::Threshold(0.8), 1, &[0.1, 0.9, 0.2]), [2]);
     }
 }

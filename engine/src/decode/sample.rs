@@ -42,6 +42,8 @@ pub struct Draw {
     pub position: usize,
     /// Denoising step of the position's block, from 0.
     pub step: usize,
+    /// An id that may not be chosen here.
+    pub banned: Option<u32>,
 }
 
 /// How one token is chosen.
@@ -69,18 +71,18 @@ impl Sampler {
         let token = if self.temperature > 0.0 {
             self.draw(logits, draw)
         } else {
-            self.best(logits.iter().map(|&logit| f64::from(logit)))
+            self.best(logits.iter().map(|&logit| f64::from(logit)), draw)
         };
         Choice { token: token as u32, confidence: confidence(logits, token) }
     }
 
     /// `argmax(l - T ln(-ln u))`, which draws from `softmax(l / T)`.
     fn draw(&self, logits: &[f32], draw: Draw) -> usize {
-        let floor = self.nucleus_floor(logits);
+        let floor = self.nucleus_floor(logits, draw);
         let mut rng = self.rng.clone();
         rng.set_stream(((draw.position as u64) << 32) | draw.step as u64);
         rng.set_word_pos(0);
-        self.best(logits.iter().map(|&logit| {
+        let scores = logits.iter().map(|&logit| {
             // Every id consumes one number, so that neither nucleus nor candidates shift the noise of the others.
             let uniform: f64 = rng.random::<f64>().max(f64::MIN_POSITIVE);
             if logit < floor {
@@ -88,18 +90,17 @@ impl Sampler {
             } else {
                 f64::from(logit) - self.temperature * (-uniform.ln()).ln()
             }
-        }))
+        });
+        self.best(scores, draw)
     }
 
     /// The least logit inside the nucleus.
-    fn nucleus_floor(&self, logits: &[f32]) -> f32 {
+    fn nucleus_floor(&self, logits: &[f32], draw: Draw) -> f32 {
         if self.top_p >= 1.0 {
             return f32::NEG_INFINITY;
         }
-        let mut allowed: Vec<f32> = (0..logits.len())
-            .filter(|&id| self.candidates.allows(id))
-            .map(|id| logits[id])
-            .collect();
+        let mut allowed: Vec<f32> =
+            (0..logits.len()).filter(|&id| self.allows(id, draw)).map(|id| logits[id]).collect();
         allowed.sort_by(|a, b| b.total_cmp(a));
         let Some(&top) = allowed.first() else { return f32::NEG_INFINITY };
         let weight = |logit: f32| f64::from(logit - top).exp();
@@ -114,10 +115,14 @@ impl Sampler {
         f32::NEG_INFINITY
     }
 
+    fn allows(&self, id: usize, draw: Draw) -> bool {
+        self.candidates.allows(id) && draw.banned != Some(id as u32)
+    }
+
     /// The first allowed id with the largest score.
-    fn best(&self, scores: impl Iterator<Item = f64>) -> usize {
+    fn best(&self, scores: impl Iterator<Item = f64>, draw: Draw) -> usize {
         let mut best: Option<(usize, f64)> = None;
-        for (id, score) in scores.enumerate().filter(|&(id, _)| self.candidates.allows(id)) {
+        for (id, score) in scores.enumerate().filter(|&(id, _)| self.allows(id, draw)) {
             if best.is_none_or(|(_, top)| score > top) {
                 best = Some((id, score));
             }
@@ -140,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    const HERE: Draw = Draw { position: 7, step: 1 };
+    const HERE: Draw = Draw { position: 7, step: 1, banned: None };
 
     fn sampler(temperature: f64, top_p: f64) -> Sampler {
         let rng = ChaCha8Rng::seed_from_u64(11);
@@ -151,7 +156,8 @@ mod tests {
     fn counts(sampler: &Sampler, logits: &[f32]) -> [usize; 4] {
         let mut counts = [0; 4];
         for position in 0..4000 {
-            counts[sampler.choose(logits, Draw { position, step: 0 }).token as usize] += 1;
+            counts[sampler.choose(logits, Draw { position, step: 0, banned: None }).token
+                as usize] += 1;
         }
         counts
     }
@@ -175,7 +181,7 @@ mod tests {
         assert_eq!(sampler(0.0, 1.0).choose(&logits, HERE).token, 1);
         text.temperature = 5.0;
         assert!((0..500).all(|position| {
-            matches!(text.choose(&logits, Draw { position, step: 0 }).token, 0 | 2)
+            matches!(text.choose(&logits, Draw { position, step: 0, banned: None }).token, 0 | 2)
         }));
     }
 
@@ -204,7 +210,7 @@ mod tests {
     fn a_draw_depends_on_its_place_alone() {
         let logits: Vec<f32> = (0..64).map(|id| (id % 7) as f32 * 0.1).collect();
         let sampler = sampler(2.0, 1.0);
-        let at = |position, step| sampler.choose(&logits, Draw { position, step });
+        let at = |position, step| sampler.choose(&logits, Draw { position, step, banned: None });
         assert_eq!(at(3, 0), at(3, 0));
         assert!((0..20).any(|position| at(position, 0) != at(position, 1)));
         assert!((0..20).any(|position| at(position, 0) != at(position + 1, 0)));

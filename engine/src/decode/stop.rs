@@ -13,8 +13,9 @@ pub enum StopRule {
         /// The end token; `None` always fills the whole canvas.
         eos: Option<u32>,
     },
-    /// As soon as an end token is committed and everything left of it is decided. The block may still hold masks
-    /// right of it.
+    /// As soon as an end token is committed. It is committed only once everything left of it in its block is decided
+    /// (several ends close a fill, so the last places of a block are the first to look sure of one), and never as
+    /// the first token: no fill in training is empty. The block may still hold masks right of it.
     Decided {
         /// The end token.
         eos: u32,
@@ -22,6 +23,14 @@ pub enum StopRule {
 }
 
 impl StopRule {
+    /// The token that waits until no mask is left of it, where there is one.
+    pub(super) fn waiting(self) -> Option<u32> {
+        match self {
+            Self::FullBlock { .. } => None,
+            Self::Decided { eos } => Some(eos),
+        }
+    }
+
     /// Looks at the block `block` after a denoising step of it, or on its completion; returns the generated length
     /// up to the end token where the fill is complete.
     pub(super) fn check(self, canvas: &mut Canvas, block: Range<usize>) -> Option<usize> {

@@ -116,8 +116,8 @@ fn a_threshold_takes_what_is_sure_and_else_the_best() {
 }
 
 #[test]
-fn a_fill_ends_once_everything_left_of_its_end_token_is_decided() {
-    // The end token comes first, then what is left of it; what is right of it stays a mask.
+fn an_end_token_waits_until_everything_left_of_it_is_decided() {
+    // The end token is surest and comes last; what is right of it stays a mask.
     let model = Scripted::new(|position, _| match position {
         6 => sure(EOS, 0.9),
         5 => sure(8, 0.8),
@@ -129,7 +129,20 @@ fn a_fill_ends_once_everything_left_of_its_end_token_is_decided() {
         run(&model, &mut canvas, rule(ONE_A_STEP, CommitMode::Fused), &mut Unwatched);
     assert_eq!(outcome.end, End::EndToken(2));
     assert_eq!(canvas.generated()[..4], [9, 8, EOS, MASK]);
+    let order: Vec<_> = outcome.events.iter().map(|event| event.position).collect();
+    assert_eq!(order, [5, 4, 6]);
     assert_eq!(outcome.forwards.denoise, 3);
+}
+
+#[test]
+fn a_fill_is_never_empty() {
+    // The model would close every place at once; the second best token is as unlikely everywhere.
+    let model = Scripted::new(|_, _| sure(EOS, 0.9));
+    let mut canvas = Canvas::masks(&[1; 5], 7, MASK);
+    let threshold = rule(Unmasking::Threshold(0.5), CommitMode::Fused);
+    let (outcome, _) = run(&model, &mut canvas, threshold, &mut Unwatched);
+    assert_eq!(outcome.end, End::EndToken(1));
+    assert_eq!(canvas.generated()[..3], [0, EOS, EOS]);
 }
 
 #[test]
