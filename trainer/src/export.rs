@@ -20,6 +20,7 @@ use crate::atomic::NewFolder;
 use crate::checkpoint::Checkpoint;
 use crate::data::notice::notice;
 use crate::optim::adamw::with_f32;
+use crate::progress::counter;
 
 /// Number type of exported weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -103,7 +104,8 @@ pub fn export(
 
 fn weights_file(weights: &BTreeMap<String, Tensor>, dtype: ExportType) -> Result<Vec<u8>> {
     let mut encoded = BTreeMap::new();
-    for (name, tensor) in weights {
+    let bar = counter(weights.len(), "tensors")?;
+    for (name, tensor) in bar.wrap_iter(weights.iter()) {
         let bytes: Vec<u8> = with_f32(tensor, |values| match dtype {
             ExportType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             ExportType::F16 => {

@@ -89,3 +89,13 @@ impl Display {
 fn log(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
+
+/// A bar for `total` things of one kind, with their rate and the time left, on stderr.
+pub(crate) fn counter(
+    total: usize,
+    what: &'static str,
+) -> Result<ProgressBar, indicatif::style::TemplateError> {
+    let style =
+        ProgressStyle::with_template("{msg} [{bar:32}] {pos}/{len}, {per_sec}, {eta} left")?;
+    Ok(ProgressBar::new(total as u64).with_style(style).with_message(what))
+}

@@ -19,10 +19,11 @@ use diffcoder_engine::model::weights::Weights;
 use diffcoder_engine::prompt::format::PromptFormat;
 use diffcoder_engine::tokenizer::{SpecialTokens, Tokenizer};
 
-use super::{CHOICE_SEED, by_language, progress};
+use super::{CHOICE_SEED, by_language};
 use crate::config::StageKind;
 use crate::data::Document;
 use crate::objective::loss::{mask_patterns, next_token_targets, pattern_weight};
+use crate::progress::counter;
 use crate::rng::{Stream, stream};
 
 /// What is measured.
@@ -137,7 +138,7 @@ pub(super) fn measure(dir: &Path, documents: &[Document], count: usize) -> anyho
     for (language, mut documents) in by_language(documents)? {
         documents.shuffle(&mut stream(CHOICE_SEED, 0, Stream::Data));
         documents.truncate(count);
-        let bar = progress(documents.len(), "scoring")?;
+        let bar = counter(documents.len(), "scoring")?;
         for document in documents {
             let ids = tokenizer.encode(&document.text)?;
             let length = (block, context_tokens);

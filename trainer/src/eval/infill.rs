@@ -15,9 +15,10 @@ use diffcoder_engine::infiller::{
     Finish, InfillLimits, InfillRequest, Infiller as _, Sampling, Segment,
 };
 
-use super::{CHOICE_SEED, progress};
+use super::CHOICE_SEED;
 use crate::data::Document;
 use crate::data::holes::held_out_holes;
+use crate::progress::counter;
 
 /// Longest fill; the holes have at most 100 characters.
 const MAX_TOKENS: usize = 64;
@@ -58,7 +59,7 @@ pub(super) fn measure(model: &Path, documents: &[Document], count: usize) -> Res
         !holes.is_empty(),
         "the validation split has no place for a hole: collect more packages"
     );
-    let bar = progress(holes.len(), "filling")?;
+    let bar = counter(holes.len(), "filling")?;
     let mut results: BTreeMap<String, Tally> = BTreeMap::new();
     let (mut tokens, mut forwards) = (0, 0);
     let started = Instant::now();

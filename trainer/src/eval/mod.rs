@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::data::corpus::read_split;
@@ -74,13 +73,6 @@ fn print(args: &EvalArgs, report: &impl Serialize, table: &str) -> Result<()> {
         print!("{table}");
     }
     Ok(())
-}
-
-fn progress(total: usize, what: &'static str) -> Result<ProgressBar> {
-    let bar = ProgressBar::new(total as u64)
-        .with_style(ProgressStyle::with_template("{msg} [{bar:32}] {pos}/{len}, {eta} left")?);
-    bar.set_message(what);
-    Ok(bar)
 }
 
 fn by_language(documents: &[Document]) -> Result<BTreeMap<Language, Vec<&Document>>> {
