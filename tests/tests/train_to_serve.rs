@@ -246,3 +246,48 @@ fn complete(model: &Path, text: &str, (line, character): (u32, u32)) -> Vec<Valu
     let items = result.get("items").cloned().unwrap_or(result);
     items.as_array().cloned().unwrap_or_default()
 }
+
+/// Lines of a run's metrics so far.
+fn steps_done(run: &Path) -> usize {
+    std::fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn a_run_that_was_killed_and_resumed_ends_in_the_bytes_of_one_that_was_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let train = || program("diffcoder-train");
+    // Long enough to be killed in the middle of its last stage.
+    let recipe = RECIPE.replace("steps = 3\nseq_len = 128", "steps = 120\nseq_len = 128");
+    assert_ne!(recipe, RECIPE);
+    std::fs::write(at("tiny.toml"), recipe).unwrap();
+    let configuration = data_configuration(dir.path());
+    succeed(train().args(["data", "--config"]).arg(configuration).arg("--out").arg(at("data")));
+    let mut tokenizer = train();
+    tokenizer.args(["tokenizer", "--vocab", "512", "--data"]).arg(at("data"));
+    succeed(tokenizer.arg("--out").arg(at("tokenizer")));
+    let run = |out: &str| {
+        let mut run = train();
+        run.arg("train").arg(at("tiny.toml")).arg("--data").arg(at("data"));
+        run.arg("--tokenizer").arg(at("tokenizer")).arg("--out").arg(at(out));
+        run
+    };
+    succeed(&mut run("whole"));
+
+    let mut killed = run("killed").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while steps_done(&at("killed")) < 15 {
+        assert!(killed.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    killed.kill().unwrap();
+    assert!(!killed.wait().unwrap().success(), "the run must have been killed, not finished");
+    assert!(steps_done(&at("killed")) < 125, "some steps must be left to resume");
+    succeed(run("killed").arg("--resume"));
+
+    for file in ["model.safetensors", "moments.safetensors"] {
+        let bytes = |out: &str| {
+            std::fs::read(at(out).join("checkpoints/step-00000125").join(file)).unwrap()
+        };
+        assert!(bytes("whole") == bytes("killed"), "{file} differs after kill and resume");
+    }
+}
