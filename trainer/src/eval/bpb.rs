@@ -273,6 +273,7 @@ mod tests {
         fim: None,
         fim_rest: None,
         filename: None,
+        holes: None,
     };
 
     fn row() -> PlainRow {
