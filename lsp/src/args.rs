@@ -184,7 +184,7 @@ impl InfillArgs {
 impl DecodeArgs {
     /// Bounds of the fill. It has no deadline: who waits at a terminal can interrupt.
     pub(crate) fn limits(&self) -> InfillLimits {
-        InfillLimits { max_tokens: self.max_tokens.get(), deadline: None }
+        InfillLimits { max_tokens: self.max_tokens.get(), ..InfillLimits::default() }
     }
 
     /// How tokens are chosen.

@@ -58,10 +58,9 @@ fn fill(
     (cancel, console): (&CancelToken, &mut Console<'_>),
 ) -> anyhow::Result<()> {
     let request = InfillRequest {
-        document_key: args.file.display().to_string(),
-        segments: hole.segments(),
         limits: args.decode.limits(),
         sampling: args.decode.sampling(),
+        ..InfillRequest::new(args.file.display().to_string(), hole.segments())
     };
     let asked = ask(args, &request, infiller, (cancel, console));
     console.progress.clear();

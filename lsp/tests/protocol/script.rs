@@ -135,5 +135,5 @@ impl Infiller for Scripted {
 
 fn infill(text: &str) -> Infill {
     let hole = HoleFill { text: text.to_owned(), confidence: 1.0, finish: Finish::EndOfText };
-    Infill { holes: vec![hole], stats: InfillStats::default() }
+    Infill { holes: vec![hole], alternatives: Vec::new(), stats: InfillStats::default() }
 }
