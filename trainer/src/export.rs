@@ -11,6 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
+use diffcoder_engine::model::gguf;
 use diffcoder_engine::model::mask::SequenceMask;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
@@ -31,6 +32,9 @@ pub enum ExportType {
     F16,
     /// Half the size; 8 bits of precision, the range of f32.
     Bf16,
+    /// A quarter of the size, as GGUF: matrices in blocks of 32 numbers of 8 bits with one scale.
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 /// The tokenizer files that a model directory carries; the first must be there.
@@ -42,7 +46,7 @@ fn logit_tolerance(dtype: ExportType) -> f32 {
     match dtype {
         ExportType::F32 => 0.0,
         ExportType::F16 => 0.1,
-        ExportType::Bf16 => 1.0,
+        ExportType::Bf16 | ExportType::Q8_0 => 1.0,
     }
 }
 
@@ -89,7 +93,12 @@ pub fn export(
         folder.write("NOTICE", notice.as_bytes())?;
     }
     folder.write("config.json", saved.config.to_json().as_bytes())?;
-    folder.write("model.safetensors", &weights_file(&saved.weights, dtype)?)?;
+    match dtype {
+        ExportType::F32 => write_safetensors(&folder, &saved.weights, Dtype::F32)?,
+        ExportType::F16 => write_safetensors(&folder, &saved.weights, Dtype::F16)?,
+        ExportType::Bf16 => write_safetensors(&folder, &saved.weights, Dtype::BF16)?,
+        ExportType::Q8_0 => drop(folder.write("model.gguf", &gguf::to_q8_0(&saved.weights)?)?),
+    }
     let difference = compare(&saved, folder.path())
         .context("the exported model is unusable; nothing was written")?;
     let tolerance = logit_tolerance(dtype);
@@ -102,26 +111,22 @@ pub fn export(
     Ok(difference)
 }
 
-fn weights_file(weights: &BTreeMap<String, Tensor>, dtype: ExportType) -> Result<Vec<u8>> {
+/// `dtype` is one of the three float types.
+fn write_safetensors(
+    folder: &NewFolder,
+    weights: &BTreeMap<String, Tensor>,
+    dtype: Dtype,
+) -> Result<()> {
     let mut encoded = BTreeMap::new();
     let bar = counter(weights.len(), "tensors")?;
     for (name, tensor) in bar.wrap_iter(weights.iter()) {
         let bytes: Vec<u8> = with_f32(tensor, |values| match dtype {
-            ExportType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            ExportType::F16 => {
-                values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect()
-            }
-            ExportType::Bf16 => {
-                values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect()
-            }
+            Dtype::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+            Dtype::BF16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+            _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         })?;
         encoded.insert(name.clone(), (tensor.dims().to_vec(), bytes));
     }
-    let dtype = match dtype {
-        ExportType::F32 => Dtype::F32,
-        ExportType::F16 => Dtype::F16,
-        ExportType::Bf16 => Dtype::BF16,
-    };
     let views = encoded
         .iter()
         .map(|(name, (shape, bytes))| {
@@ -130,7 +135,8 @@ fn weights_file(weights: &BTreeMap<String, Tensor>, dtype: ExportType) -> Result
         .collect::<Result<Vec<_>>>()?;
     // Hugging Face's loader asks for this entry.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    Ok(serialize(views, Some(metadata))?)
+    folder.write("model.safetensors", &serialize(views, Some(metadata))?)?;
+    Ok(())
 }
 
 /// Largest difference between logits of the checkpoint and of the directory, over two rows and both masks.

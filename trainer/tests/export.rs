@@ -36,9 +36,12 @@ fn exported_models_load_with_the_checkpoints_weights() {
     let root = tempfile::tempdir().unwrap();
     let (checkpoint, tokenizer) = trained(root.path());
     let saved = Checkpoint::load(&checkpoint).unwrap();
-    for (dtype, tolerance) in
-        [(ExportType::F32, 0.0), (ExportType::F16, 1e-3), (ExportType::Bf16, 8e-3)]
-    {
+    for (dtype, tolerance) in [
+        (ExportType::F32, 0.0),
+        (ExportType::F16, 1e-3),
+        (ExportType::Bf16, 8e-3),
+        (ExportType::Q8_0, 1e-2),
+    ] {
         let out = root.path().join(format!("{dtype:?}"));
         let difference = export(&checkpoint, &tokenizer, &out, dtype, None).unwrap();
         assert!(dtype != ExportType::F32 || difference == 0.0);

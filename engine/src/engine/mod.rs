@@ -43,7 +43,7 @@ pub struct ModelParts<'a> {
     pub special_tokens_map: Option<&'a str>,
     /// `tokenizer_config.json`, where there is one.
     pub tokenizer_config: Option<&'a str>,
-    /// `model.safetensors`.
+    /// `model.safetensors` or `model.gguf`.
     pub weights: &'a [u8],
 }
 

@@ -1,6 +1,7 @@
 //! The one model definition, for serving and training alike: embedding, layers, final norm, head.
 
 pub mod config;
+pub mod gguf;
 pub mod kv_cache;
 pub mod mask;
 pub mod ops;

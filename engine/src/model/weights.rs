@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{EngineError, Result};
+use crate::model::gguf;
 
 /// Named tensors that a model takes one by one; what is left over afterwards is an error.
 pub struct Weights {
@@ -23,12 +24,15 @@ impl Weights {
         Self { tensors, location: location.into() }
     }
 
-    /// Reads `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    /// Reads `model.safetensors`, or the shards that `model.safetensors.index.json` names, or else `model.gguf`.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let (single, index) =
             (dir.join("model.safetensors"), dir.join("model.safetensors.index.json"));
+        let quantized = dir.join("model.gguf");
         let files: BTreeSet<_> = if index.exists() {
             shard_names(&index)?.into_iter().map(|name| dir.join(name)).collect()
+        } else if !single.exists() && quantized.exists() {
+            BTreeSet::from([quantized])
         } else {
             BTreeSet::from([single])
         };
@@ -46,7 +50,7 @@ impl Weights {
         Ok(Self { tensors, location: dir.display().to_string() })
     }
 
-    /// Reads the bytes of one safetensors file.
+    /// Reads the bytes of one safetensors or GGUF file.
     pub fn from_bytes(bytes: &[u8], location: impl Into<String>) -> Result<Self> {
         let location = location.into();
         let mut tensors = BTreeMap::new();
@@ -103,6 +107,9 @@ fn shard_names(index: &Path) -> Result<BTreeSet<String>> {
 }
 
 fn read_file(bytes: &[u8], location: &str, tensors: &mut BTreeMap<String, Tensor>) -> Result<()> {
+    if bytes.starts_with(gguf::MAGIC) {
+        return gguf::read(bytes, location, tensors);
+    }
     let damaged = |reason: String| EngineError::Weights { location: location.to_owned(), reason };
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| damaged(format!("damaged or truncated ({error}); copy the file again")))?;
