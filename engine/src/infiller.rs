@@ -1,5 +1,6 @@
 //! The border between the model and everything that asks it to fill holes: plain data, no tensors.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -189,6 +190,48 @@ impl InfillStats {
     }
 }
 
+/// A text whose likelihood is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScoreRequest {
+    /// As in [`InfillRequest`].
+    pub document_key: String,
+    /// The document left of the text.
+    pub left: Arc<str>,
+    /// The text.
+    pub text: Arc<str>,
+    /// The document right of the text.
+    pub right: Arc<str>,
+    /// How many of the likeliest tokens are wanted at each place.
+    pub alternatives: usize,
+}
+
+/// How likely a text is, token by token from left to right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// Its tokens in reading order; their bytes cover the text.
+    pub tokens: Vec<ScoredToken>,
+}
+
+/// One token of a scored text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoredToken {
+    /// Bytes of the text; empty for a token that ends inside a character.
+    pub bytes: Range<usize>,
+    /// Natural logarithm of its probability, given everything left of it and the text right of the range.
+    pub log_probability: f64,
+    /// The likeliest tokens at its place, best first; the token itself may be among them.
+    pub alternatives: Vec<LikelyToken>,
+}
+
+/// A token that might stand at a place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LikelyToken {
+    /// Its text; empty for a control token such as the end.
+    pub text: String,
+    /// 0 to 1.
+    pub probability: f64,
+}
+
 /// Why a request has no result.
 #[derive(Debug)]
 pub enum InfillError {
@@ -233,6 +276,18 @@ pub trait Infiller: Send {
         cancel: &CancelToken,
         on_frame: &mut dyn FnMut(&Frame),
     ) -> Result<Infill, InfillError>;
+
+    /// Tells how likely a text is. Polls `cancel` before every forward.
+    ///
+    /// # Errors
+    /// Something that cannot score says so.
+    fn score(
+        &mut self,
+        _request: &ScoreRequest,
+        _cancel: &CancelToken,
+    ) -> Result<Score, InfillError> {
+        Err(InfillError::BadRequest(format!("{} cannot score text", self.model_name())))
+    }
 
     /// Short name of the loaded model, for people.
     fn model_name(&self) -> &str;

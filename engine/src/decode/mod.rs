@@ -9,6 +9,7 @@ pub mod case;
 pub mod policy;
 pub mod sample;
 pub mod schedule;
+pub mod score;
 pub mod stats;
 pub mod stop;
 

@@ -2,6 +2,7 @@
 
 mod alternatives;
 mod one;
+mod score;
 mod serving;
 mod several;
 
@@ -14,7 +15,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::cancel::CancelToken;
 use crate::decode::sample::{Candidates, Sampler};
 use crate::error::EngineError;
-use crate::infiller::{Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Sampling};
+use crate::infiller::{
+    Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Sampling, Score, ScoreRequest,
+};
 use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::model::kv_cache::KvCache;
@@ -162,6 +165,14 @@ impl Infiller for Engine {
         let alternatives = self.alternatives(request, &pieces, &holes, &mut session)?;
         let stats = InfillStats { wall: started.elapsed(), ..session.stats };
         Ok(Infill { holes, alternatives, stats })
+    }
+
+    fn score(
+        &mut self,
+        request: &ScoreRequest,
+        cancel: &CancelToken,
+    ) -> Result<Score, InfillError> {
+        self.score_text(request, cancel)
     }
 
     fn model_name(&self) -> &str {

@@ -181,6 +181,17 @@ fn end_of_line(text: &str, count: usize) -> Option<usize> {
         .map(|(at, _)| if text[..at].ends_with('\r') { at - 1 } else { at })
 }
 
+/// Polls a cancel token, and wants nothing else.
+pub(super) struct Poll<'a>(pub(super) &'a CancelToken);
+
+impl Watch for Poll<'_> {
+    fn interrupt(&mut self) -> Option<Interrupt> {
+        self.0.is_cancelled().then_some(Interrupt::Cancelled)
+    }
+
+    fn on_step(&mut self, _: &Canvas, _: ForwardCounts) {}
+}
+
 /// Turns denoising steps into frames, and polls for the caller.
 struct Follower<'a> {
     hole: usize,

@@ -5,6 +5,7 @@
 mod decode;
 mod engine;
 mod golden;
+mod score;
 mod several;
 mod support;
 mod windows;
