@@ -24,6 +24,7 @@ use crate::inputs::Inputs;
 use crate::stage::{Stage, summary};
 use crate::tokenizer_training::{TokenizerArgs, run_tokenizer};
 use crate::train::{Batches, Outcome, Run, Start, train};
+use crate::verbatim::{VerbatimArgs, run_verbatim};
 use crate::{curves, export};
 
 /// What the shell sees after Ctrl-C: 128 plus the number of the signal.
@@ -44,6 +45,7 @@ enum Command {
     Train(TrainArgs),
     Export(ExportArgs),
     Eval(EvalArgs),
+    Verbatim(VerbatimArgs),
     Curves(CurvesArgs),
 }
 
@@ -115,6 +117,7 @@ impl Cli {
                 ));
             }
             Command::Eval(args) => run_eval(&args)?,
+            Command::Verbatim(args) => run_verbatim(&args)?,
             Command::Curves(args) => {
                 for path in curves::draw(&args.run, &args.out)? {
                     print_line(&path.display().to_string());
