@@ -29,6 +29,7 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
 }
 
 /// From now on Ctrl-C removes the folders that are being filled and ends the process with [`INTERRUPTED`].
+#[expect(clippy::disallowed_methods, reason = "the thread of the handler cannot return from main")]
 pub fn clean_up_on_interrupt() -> Result<()> {
     ctrlc::set_handler(|| {
         // Held to the end: nothing is published after this.

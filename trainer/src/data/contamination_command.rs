@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 use rayon::prelude::*;
 
+use super::Split;
 use super::config::DataConfig;
 use super::contamination::{GRAM_TOKENS, HashList};
 use super::corpus::read_split;
-use super::{Split, evaluation_sets};
+use super::evaluation_sets::{self, Rows};
 use crate::atomic;
 
 /// Make the list of hashed 13-grams by which `data` drops what stands in evaluation sets.
@@ -27,9 +28,10 @@ pub struct ContaminationListArgs {
 
 /// Runs `diffcoder-train contamination-list`.
 pub fn run_contamination_list(args: &ContaminationListArgs) -> anyhow::Result<()> {
+    let wanted = if args.all_languages { Rows::EveryLanguage } else { Rows::CorpusLanguages };
     let (mut sets, mut texts) = (Vec::new(), Vec::new());
     for path in &args.sets {
-        let (set, of_set) = evaluation_sets::read(path, args.all_languages)?;
+        let (set, of_set) = evaluation_sets::read(path, wanted)?;
         sets.push(set);
         texts.extend(of_set);
     }

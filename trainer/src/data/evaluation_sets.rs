@@ -13,10 +13,17 @@ use crate::atomic::sha256;
 /// Where the hole of a SAFIM row stands.
 const SAFIM_HOLE: &str = "{{completion}}";
 
+/// Which rows of a set count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Those in a language that a corpus can hold.
+    CorpusLanguages,
+    /// All.
+    EveryLanguage,
+}
+
 /// The texts of the rows of one set.
-///
-/// Rows in a language that a corpus cannot hold are passed over, unless `all_languages`.
-pub fn read(path: &Path, all_languages: bool) -> anyhow::Result<(SetRecord, Vec<String>)> {
+pub fn read(path: &Path, wanted: Rows) -> anyhow::Result<(SetRecord, Vec<String>)> {
     let bytes = std::fs::read(path)
         .with_context(|| format!("cannot read the evaluation set {}", path.display()))?;
     let is_gzipped = path.extension().is_some_and(|extension| extension == "gz");
@@ -33,7 +40,7 @@ pub fn read(path: &Path, all_languages: bool) -> anyhow::Result<(SetRecord, Vec<
         }
         let texts = serde_json::from_str(&line)
             .map_err(anyhow::Error::from)
-            .and_then(|row: Value| texts(&row, all_languages))
+            .and_then(|row: Value| texts(&row, wanted))
             .with_context(|| format!("line {} of {}", index + 1, path.display()))?;
         rows += usize::from(!texts.is_empty());
         all.extend(texts);
@@ -43,11 +50,11 @@ pub fn read(path: &Path, all_languages: bool) -> anyhow::Result<(SetRecord, Vec<
 }
 
 /// The whole program of a row, its hole filled, and its tests.
-fn texts(row: &Value, all_languages: bool) -> anyhow::Result<Vec<String>> {
+fn texts(row: &Value, wanted: Rows) -> anyhow::Result<Vec<String>> {
     let field = |name: &str| row.get(name).and_then(Value::as_str);
     if let Some(language) = field("lang") {
         let known = Language::ALL.iter().any(|known| known.name() == language);
-        if !known && !all_languages {
+        if !known && wanted == Rows::CorpusLanguages {
             return Ok(Vec::new());
         }
     }
@@ -85,7 +92,8 @@ mod tests {
 
     #[test]
     fn holes_are_filled_and_tests_are_texts_of_their_own() {
-        let read = |row: &str| texts(&serde_json::from_str(row).unwrap(), false).unwrap();
+        let read =
+            |row: &str| texts(&serde_json::from_str(row).unwrap(), Rows::CorpusLanguages).unwrap();
         let infilling =
             r#"{"prompt":"a = ","canonical_solution":"1","suffix":"\nb = 2","test":"check(a)"}"#;
         assert_eq!(read(infilling), ["a = 1\nb = 2", "check(a)"]);
@@ -96,7 +104,10 @@ mod tests {
         assert_eq!(read(safim), ["if x > 1:"]);
         let java = safim.replace("python", "java");
         assert!(read(&java).is_empty());
-        assert_eq!(texts(&serde_json::from_str(&java).unwrap(), true).unwrap().len(), 1);
+        assert_eq!(
+            texts(&serde_json::from_str(&java).unwrap(), Rows::EveryLanguage).unwrap().len(),
+            1
+        );
     }
 
     #[test]
@@ -108,11 +119,11 @@ mod tests {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(plain.as_bytes()).unwrap();
         std::fs::write(&two, encoder.finish().unwrap()).unwrap();
-        let (record, texts) = read(&one, false).unwrap();
+        let (record, texts) = read(&one, Rows::CorpusLanguages).unwrap();
         assert_eq!((record.rows, &texts), (2, &vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(read(&two, false).unwrap().1, texts);
+        assert_eq!(read(&two, Rows::CorpusLanguages).unwrap().1, texts);
         std::fs::write(&one, "{\"question\":1}\n").unwrap();
-        let error = format!("{:#}", read(&one, false).unwrap_err());
+        let error = format!("{:#}", read(&one, Rows::CorpusLanguages).unwrap_err());
         assert!(error.contains("line 1") && error.contains("known shapes"), "{error}");
     }
 }
