@@ -291,3 +291,46 @@ fn a_run_that_was_killed_and_resumed_ends_in_the_bytes_of_one_that_was_not() {
         assert!(bytes("whole") == bytes("killed"), "{file} differs after kill and resume");
     }
 }
+
+/// Folders in `dir` that are being filled, or were.
+#[cfg(unix)]
+fn unfinished(dir: &Path) -> Vec<std::ffi::OsString> {
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().starts_with(".new-")).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_removes_the_folder_that_was_being_filled_and_those_of_killed_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = dir.path().join("registry");
+    let package = registry.join("index/demo-1.0.0");
+    std::fs::create_dir_all(&package).unwrap();
+    // Who opens a pipe waits for its writer: the command stays where it is for as long as the test likes.
+    succeed(Command::new("mkfifo").arg(package.join("Cargo.toml")));
+    let config = dir.path().join("data.toml");
+    let source = format!("[[source]]\nkind = \"cargo-registry\"\npath = {registry:?}\n");
+    std::fs::write(&config, source).unwrap();
+    let start = |left_over: &[std::ffi::OsString]| {
+        let mut data = program("diffcoder-train");
+        data.args(["data", "--config"]).arg(&config).arg("--out").arg(dir.path().join("corpus"));
+        let mut running = data.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        loop {
+            assert!(running.try_wait().unwrap().is_none(), "it ended before it wrote anything");
+            let now = unfinished(dir.path());
+            if !now.is_empty() && now != left_over {
+                return (running, now);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    };
+    let (mut killed, left_over) = start(&[]);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(unfinished(dir.path()), left_over, "nobody can clean up after a kill");
+
+    let (mut interrupted, _) = start(&left_over);
+    succeed(Command::new("kill").args(["-INT", &interrupted.id().to_string()]));
+    assert_eq!(interrupted.wait().unwrap().code(), Some(130));
+    assert!(unfinished(dir.path()).is_empty(), "neither its own folder nor the killed one's");
+}

@@ -15,6 +15,7 @@ use diffcoder_engine::tokenizer::Tokenizer;
 use crate::config::{Matmul, Recipe};
 use crate::data::Split;
 use crate::data::command::{DataArgs, run_data};
+use crate::data::contamination_command::{ContaminationListArgs, run_contamination_list};
 use crate::data::corpus::read_split;
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::sample::{SampleOptions, Sampler};
@@ -24,10 +25,8 @@ use crate::inputs::Inputs;
 use crate::stage::{Stage, summary};
 use crate::tokenizer_training::{TokenizerArgs, run_tokenizer};
 use crate::train::{Batches, Outcome, Run, Start, train};
-use crate::{curves, export};
-
-/// What the shell sees after Ctrl-C: 128 plus the number of the signal.
-const INTERRUPTED: u8 = 130;
+use crate::verbatim::{VerbatimArgs, run_verbatim};
+use crate::{atomic, curves, export};
 
 /// Builds a code model from source code on your disk.
 #[derive(clap::Parser, Debug)]
@@ -40,10 +39,12 @@ pub struct Cli {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Data(DataArgs),
+    ContaminationList(ContaminationListArgs),
     Tokenizer(TokenizerArgs),
     Train(TrainArgs),
     Export(ExportArgs),
     Eval(EvalArgs),
+    Verbatim(VerbatimArgs),
     Curves(CurvesArgs),
 }
 
@@ -103,10 +104,12 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Data(args) => run_data(args)?,
+            Command::ContaminationList(args) => run_contamination_list(&args)?,
             Command::Tokenizer(args) => run_tokenizer(args)?,
             Command::Train(args) => return run_train(&args),
             Command::Export(args) => {
                 let ExportArgs { checkpoint, tokenizer, out, dtype, data } = args;
+                atomic::clean_up_on_interrupt()?;
                 let difference =
                     export::export(&checkpoint, &tokenizer, &out, dtype, data.as_deref())?;
                 print_line(&format!(
@@ -115,6 +118,7 @@ impl Cli {
                 ));
             }
             Command::Eval(args) => run_eval(&args)?,
+            Command::Verbatim(args) => run_verbatim(&args)?,
             Command::Curves(args) => {
                 for path in curves::draw(&args.run, &args.out)? {
                     print_line(&path.display().to_string());
@@ -183,7 +187,7 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
         Outcome::Finished(at) => ("finished", at, ExitCode::SUCCESS),
         Outcome::TimeUp(at) => ("the time is up; --resume goes on", at, ExitCode::SUCCESS),
         Outcome::Interrupted(at) => {
-            ("interrupted; --resume goes on", at, ExitCode::from(INTERRUPTED))
+            ("interrupted; --resume goes on", at, ExitCode::from(atomic::INTERRUPTED))
         }
     };
     eprint_line(&format!("{said}: {}", checkpoint.display()));

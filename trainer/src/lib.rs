@@ -23,3 +23,4 @@ pub mod stage;
 pub mod step;
 pub mod tokenizer_training;
 pub mod train;
+pub mod verbatim;

@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::atomic::TEMPORARY_PREFIX;
+use crate::atomic::{REMOVED_PREFIX, TEMPORARY_PREFIX};
 use crate::checkpoint::{self, Progress};
 
 /// What the name of a checkpoint folder begins with.
 const PREFIX: &str = "step-";
-/// What stands before the name of a folder that is being removed.
-const REMOVED_PREFIX: &str = ".old-";
 
 /// All checkpoints in `root`, oldest first. Folders that are still being written or half removed are not among them.
 pub fn checkpoints(root: &Path) -> Result<Vec<(PathBuf, Progress)>> {

@@ -16,7 +16,7 @@ use tokenizers::{
     TokenizerBuilder,
 };
 
-use crate::atomic::NewFolder;
+use crate::atomic::{self, NewFolder};
 use crate::data::{Document, Split, corpus};
 use crate::rng::{Stream, stream};
 
@@ -58,6 +58,7 @@ const LINE_BY_LINE_EVERY: usize = 8;
 pub fn run_tokenizer(args: TokenizerArgs) -> anyhow::Result<()> {
     check_vocab(args.vocab)?;
     let documents = corpus::read_split(&args.data, Split::Train)?;
+    atomic::clean_up_on_interrupt()?;
     let folder = NewFolder::beside(&args.out, "tokenizer.json")?;
     let files = train(&sample(&documents), args.vocab)?;
     files.write(folder.path())?;

@@ -3,8 +3,8 @@
 use super::Engine;
 use super::one::Poll;
 use crate::cancel::CancelToken;
-use crate::decode::score::{Scored, score};
 use crate::decode::Interrupt;
+use crate::decode::score::{Scored, score};
 use crate::frame;
 use crate::infiller::{InfillError, LikelyToken, Score, ScoreRequest, ScoredToken};
 use crate::prompt::layout::Layout;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use rayon::prelude::*;
@@ -10,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::config::DataConfig;
+use super::contamination::{HashList, SetRecord};
 use super::dedup::{Fingerprint, Index};
 use super::filter::{self, Reason};
-use super::source::{self, Package};
+use super::source::{self, Package, SourceFile};
 use super::split::{self, PackageBytes};
 use super::{Document, Language, Split, licence, scrub};
 
@@ -61,24 +61,23 @@ pub struct Corpus {
     pub dropped_paths: Vec<(Reason, String)>,
     /// What was found, by language.
     pub found: BTreeMap<Language, Tally>,
+    /// The evaluation sets that no kept file shares a 13-gram with.
+    pub evaluation_sets: Vec<SetRecord>,
 }
 
-/// Where the work reports to, and asks whether to go on.
+/// Where the work reports to.
 pub struct Watch<'a> {
     /// Called with the number of files to be read.
     pub on_start: &'a dyn Fn(u64),
     /// Called after each file.
     pub on_file: &'a (dyn Fn() + Sync),
-    /// Set to stop.
-    pub interrupted: &'a AtomicBool,
 }
 
 /// One file to be looked at.
 struct Candidate<'a> {
     package: &'a Package,
     permissive: bool,
-    shown: &'a str,
-    path: &'a Path,
+    file: &'a SourceFile,
     language: Language,
 }
 
@@ -96,24 +95,19 @@ pub fn collect(config: &DataConfig, watch: &Watch<'_>) -> anyhow::Result<Corpus>
     }
     // Of two copies the first is kept: text that must not be trained on comes before all else.
     packages.sort_by_key(|package| package.split != Some(Split::Validation));
+    let contamination = HashList::of_config(config)?;
     let candidates = candidates(&packages);
     (watch.on_start)(candidates.len() as u64);
     let read: Vec<(usize, Result<Clean, Reason>)> = candidates
         .par_iter()
         .map(|candidate| {
-            if watch.interrupted.load(Ordering::Relaxed) {
-                return (0, Err(Reason::Unreadable));
-            }
-            let result = read(candidate, config);
+            let result = read(candidate, config, &contamination);
             (watch.on_file)();
             result
         })
         .collect();
-    anyhow::ensure!(
-        !watch.interrupted.load(Ordering::Relaxed),
-        "interrupted: nothing was written; start again to collect the corpus"
-    );
-    let corpus = assemble(&candidates, read, config);
+    let mut corpus = assemble(&candidates, read, config);
+    corpus.evaluation_sets = contamination.sets().to_vec();
     let kept = corpus.packages.iter().map(|package| package.kept.files).sum::<usize>();
     anyhow::ensure!(
         kept > 0,
@@ -126,41 +120,47 @@ fn candidates(packages: &[Package]) -> Vec<Candidate<'_>> {
     let mut candidates = Vec::new();
     for package in packages {
         let permissive = licence::is_permissive(&package.licence);
-        let mut files: Vec<&(String, std::path::PathBuf)> = package.files.iter().collect();
+        let mut files: Vec<&SourceFile> = package.files.iter().collect();
         // A fixed random order, so that a package's limit takes files from all over it.
-        files.sort_by_cached_key(|(shown, _)| Sha256::digest(shown.as_bytes()));
-        for (shown, path) in files {
-            if let Some(language) = Language::of_path(path) {
-                candidates.push(Candidate { package, permissive, shown, path, language });
+        files.sort_by_cached_key(|file| Sha256::digest(file.shown.as_bytes()));
+        for file in files {
+            if let Some(language) = Language::of_path(Path::new(&file.shown)) {
+                candidates.push(Candidate { package, permissive, file, language });
             }
         }
     }
     candidates
 }
 
-/// Size on disk, and the cleaned text or the reason against it.
-fn read(candidate: &Candidate<'_>, config: &DataConfig) -> (usize, Result<Clean, Reason>) {
-    let size = std::fs::metadata(candidate.path).map_or(0, |meta| meta.len() as usize);
+/// Size as stored, and the cleaned text or the reason against it.
+fn read(
+    candidate: &Candidate<'_>,
+    config: &DataConfig,
+    contamination: &HashList,
+) -> (usize, Result<Clean, Reason>) {
+    let size = candidate.file.stored_bytes();
     if !candidate.permissive {
         return (size, Err(Reason::Licence));
     }
-    let within = candidate.shown.split_once('/').map_or(candidate.shown, |(_, within)| within);
-    if let Some(reason) = filter::check_path(within) {
+    let shown = candidate.file.shown.as_str();
+    let within = shown.split_once('/').map_or(shown, |(_, within)| within);
+    if let Some(reason) = filter::check_path(within, candidate.language) {
         return (size, Err(reason));
     }
     if size > config.max_file_bytes {
         return (size, Err(Reason::Huge));
     }
-    let Ok(bytes) = std::fs::read(candidate.path) else {
+    let Ok(bytes) = candidate.file.bytes() else {
         return (size, Err(Reason::Unreadable));
     };
     let clean = filter::decode(&bytes, config).and_then(|raw| {
-        if let Some(reason) = filter::check_generated(raw) {
+        if let Some(reason) = filter::check_generated(raw, candidate.language) {
             return Err(reason);
         }
         let text = scrub::scrub(raw);
         match filter::check_text(&text, candidate.language, config) {
             Some(reason) => Err(reason),
+            None if contamination.first_shared(&text).is_some() => Err(Reason::Contaminated),
             None => Ok(Clean { fingerprint: Fingerprint::of(&text), text }),
         }
     });
@@ -194,7 +194,7 @@ fn assemble(
             Err(reason) => {
                 let by_language = corpus.dropped.entry(reason).or_default();
                 by_language.entry(candidate.language).or_default().add(size);
-                corpus.dropped_paths.push((reason, candidate.shown.to_owned()));
+                corpus.dropped_paths.push((reason, candidate.file.shown.clone()));
             }
         }
     }
@@ -212,6 +212,7 @@ struct Manifest<'a> {
     dropped: &'a BTreeMap<Reason, BTreeMap<Language, Tally>>,
     kept: BTreeMap<Split, BTreeMap<Language, Tally>>,
     sha256: BTreeMap<&'static str, String>,
+    evaluation_sets: &'a [SetRecord],
     packages: &'a [PackageRecord],
 }
 
@@ -233,7 +234,7 @@ impl Corpus {
         let validation = split::validation_packages(&free, config);
         let mut documents: BTreeMap<Split, Vec<Document>> =
             Split::ALL.into_iter().map(|split| (split, Vec::new())).collect();
-        let mut packages: BTreeMap<(&str, &str), PackageRecord> = BTreeMap::new();
+        let mut packages: BTreeMap<(&str, &str, &str), PackageRecord> = BTreeMap::new();
         for (candidate, text) in kept {
             let package = candidate.package;
             let split = package.split.unwrap_or(if validation.contains(&package.name) {
@@ -241,18 +242,17 @@ impl Corpus {
             } else {
                 Split::Train
             });
-            let record = packages.entry((&package.name, &package.version)).or_insert_with(|| {
-                PackageRecord {
-                    name: package.name.clone(),
-                    version: package.version.clone(),
-                    licence: package.licence.clone(),
-                    split,
-                    kept: Tally::default(),
-                }
+            let key = (package.name.as_str(), package.version.as_str(), package.licence.as_str());
+            let record = packages.entry(key).or_insert_with(|| PackageRecord {
+                name: package.name.clone(),
+                version: package.version.clone(),
+                licence: package.licence.clone(),
+                split,
+                kept: Tally::default(),
             });
             record.kept.add(text.len());
             documents.entry(split).or_default().push(Document {
-                path: candidate.shown.to_owned(),
+                path: candidate.file.shown.clone(),
                 package: package.name.clone(),
                 language: candidate.language,
                 text,
@@ -310,6 +310,7 @@ impl Corpus {
             dropped: &self.dropped,
             kept: self.kept(),
             sha256,
+            evaluation_sets: &self.evaluation_sets,
             packages: &self.packages,
         };
         let path = folder.join(MANIFEST);
@@ -324,8 +325,6 @@ mod tests {
 
     use super::*;
     use crate::data::corpus;
-
-    static WATCHED: AtomicBool = AtomicBool::new(false);
 
     /// A registry with permissive packages, one that is not, copies, and a fixture project.
     fn sources(root: &Path) -> DataConfig {
@@ -365,7 +364,7 @@ mod tests {
     }
 
     fn collected(config: &DataConfig) -> anyhow::Result<Corpus> {
-        let watch = Watch { on_start: &|_| {}, on_file: &|| {}, interrupted: &WATCHED };
+        let watch = Watch { on_start: &|_| {}, on_file: &|| {} };
         collect(config, &watch)
     }
 
@@ -412,13 +411,32 @@ mod tests {
     }
 
     #[test]
-    fn interruption_and_empty_sources_are_errors() {
+    fn a_file_with_a_task_of_an_evaluation_set_is_dropped_and_counted() {
         let dir = tempfile::tempdir().unwrap();
-        let config = sources(dir.path());
-        let stop = AtomicBool::new(true);
-        let watch = Watch { on_start: &|_| {}, on_file: &|| {}, interrupted: &stop };
-        assert!(collect(&config, &watch).unwrap_err().to_string().contains("interrupted"));
-        let mut missing = config;
+        let mut config = sources(dir.path());
+        let task = "fn shared_words(left: &str, right: &str) -> usize {\n    left.split(' ').filter(|word| right.contains(word)).count()\n}\n";
+        let code = format!("{}\n{task}", include_str!("notice.rs"));
+        std::fs::write(dir.path().join("registry/index/p2-1.0.0/src/task.rs"), code).unwrap();
+        let reason = |config: &DataConfig| {
+            let corpus = collected(config).unwrap();
+            let found =
+                corpus.dropped_paths.into_iter().find(|(_, path)| path.ends_with("task.rs"));
+            (found.map(|(reason, _)| reason), corpus.evaluation_sets.len())
+        };
+        let (before, sets) = reason(&config);
+        assert_eq!(before, None);
+        let set = SetRecord { name: "tasks".into(), sha256: String::new(), rows: 1 };
+        let list = HashList::of_texts(vec![set], [task].into_iter());
+        let path = dir.path().join("tasks.bin");
+        std::fs::write(&path, list.to_bytes().unwrap()).unwrap();
+        config.contamination_lists = vec![path];
+        assert_eq!(reason(&config), (Some(Reason::Contaminated), sets + 1));
+    }
+
+    #[test]
+    fn empty_sources_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut missing = sources(dir.path());
         missing.sources.truncate(1);
         missing.sources[0].path = Some(dir.path().join("nowhere"));
         assert!(collected(&missing).unwrap_err().to_string().contains("nowhere"));

@@ -1,25 +1,26 @@
 //! The `data` subcommand: collects a corpus, prints what was kept and why not, writes it in one move.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::atomic::NewFolder;
+use crate::atomic::{self, NewFolder};
 
 use super::collect::{self, Corpus, MANIFEST, Tally, Watch};
 use super::config::DataConfig;
 use super::filter::Reason;
-use super::{Language, Split};
+use super::{Language, Split, contamination_command};
 
 /// Collect source code from this machine into a training corpus.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DataArgs {
     /// Folder to write the corpus into; an older corpus there is replaced.
+    #[arg(long, value_name = "DIR", required_unless_present = "check", conflicts_with = "check")]
+    pub out: Option<PathBuf>,
+    /// Instead: fail if a training document of this corpus shares a 13-gram with the evaluation sets.
     #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    pub check: Option<PathBuf>,
     /// Sources and limits (TOML); by default the cargo registry and the Python standard library.
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
@@ -31,29 +32,22 @@ pub fn run_data(args: DataArgs) -> anyhow::Result<()> {
         Some(path) => DataConfig::read(path)?,
         None => DataConfig::default(),
     };
-    let folder = NewFolder::beside(&args.out, MANIFEST)?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-        .context("cannot listen for Ctrl-C")?;
+    if let Some(corpus) = &args.check {
+        return contamination_command::check(corpus, &config);
+    }
+    let out = args.out.context("name the folder of the corpus with --out")?;
+    atomic::clean_up_on_interrupt()?;
+    let folder = NewFolder::beside(&out, MANIFEST)?;
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(
         "{msg} [{bar:32}] {pos}/{len} files, {per_sec}, {eta} left",
     )?);
     bar.set_message("reading");
     let corpus = collect::collect(
         &config,
-        &Watch {
-            on_start: &|files| bar.set_length(files),
-            on_file: &|| bar.inc(1),
-            interrupted: &interrupted,
-        },
+        &Watch { on_start: &|files| bar.set_length(files), on_file: &|| bar.inc(1) },
     )?;
     bar.finish_and_clear();
     corpus.write(folder.path(), &config)?;
-    anyhow::ensure!(
-        !interrupted.load(Ordering::Relaxed),
-        "interrupted: nothing was written; start again to collect the corpus"
-    );
     folder.publish()?;
     print_table(&corpus);
     Ok(())

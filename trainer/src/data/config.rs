@@ -32,6 +32,10 @@ pub struct DataConfig {
     /// Estimated Jaccard similarity of token 5-grams from which a file counts as a copy.
     #[serde(default = "default_duplicate_similarity")]
     pub duplicate_similarity: f64,
+    /// Hash lists of further evaluation sets (see `diffcoder-train contamination-list`), besides the built-in one. Relative
+    /// paths are relative to the configuration file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contamination_lists: Vec<PathBuf>,
 }
 
 /// One source of packages.
@@ -46,7 +50,8 @@ pub struct SourceConfig {
     /// Name of the package that a directory holds; its folder name if absent.
     #[serde(default)]
     pub name: Option<String>,
-    /// SPDX expression for all files; required for directories, read from `Cargo.toml` in a registry.
+    /// SPDX expression; required for directories and git checkouts, and for rows of a `jsonl` file that name none. The
+    /// other kinds read each package's manifest.
     #[serde(default)]
     pub licence: Option<String>,
     /// Names of packages that are left out, such as bindings of system libraries.
@@ -71,8 +76,41 @@ pub enum SourceKind {
     CargoRegistry,
     /// The standard library of a Python; top-level modules count as packages.
     PythonStdlib,
+    /// Installed Python packages: a folder with a `*.dist-info` for each.
+    SitePackages,
+    /// Installed Node packages, nested ones included: a folder with a `package.json` in each of its folders.
+    NodeModules,
+    /// The tracked files of a git checkout, one package.
+    Git,
+    /// A file with an object on each line: `path`, `text`, and optionally `package` and `licence`. A corpus file is one.
+    Jsonl,
     /// One folder, one package.
     Directory,
+}
+
+impl SourceKind {
+    /// Name, as in configuration files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CargoRegistry => "cargo-registry",
+            Self::PythonStdlib => "python-stdlib",
+            Self::SitePackages => "site-packages",
+            Self::NodeModules => "node-modules",
+            Self::Git => "git",
+            Self::Jsonl => "jsonl",
+            Self::Directory => "directory",
+        }
+    }
+
+    /// Whether name and version of a package of this source tell what is in it.
+    pub fn has_versions(self) -> bool {
+        matches!(self, Self::CargoRegistry | Self::SitePackages | Self::NodeModules)
+    }
+
+    /// Whether nothing in such a source says what its licence is.
+    fn needs_licence(self) -> bool {
+        matches!(self, Self::Git | Self::Directory)
+    }
 }
 
 fn default_max_package_bytes() -> usize {
@@ -121,6 +159,7 @@ impl Default for DataConfig {
             validation_share: default_validation_share(),
             validation_min_bytes: default_validation_min_bytes(),
             duplicate_similarity: default_duplicate_similarity(),
+            contamination_lists: Vec::new(),
         }
     }
 }
@@ -137,6 +176,9 @@ impl DataConfig {
             if let Some(path) = &mut source.path {
                 *path = folder.join(&path);
             }
+        }
+        for path in &mut config.contamination_lists {
+            *path = folder.join(&path);
         }
         config.check().with_context(|| format!("the data configuration {}", path.display()))?;
         Ok(config)
@@ -155,11 +197,16 @@ impl DataConfig {
             self.duplicate_similarity
         );
         for source in &self.sources {
-            if source.kind == SourceKind::Directory {
-                anyhow::ensure!(source.path.is_some(), "a directory source needs a path");
+            if source.kind.needs_licence() {
+                anyhow::ensure!(
+                    source.path.is_some(),
+                    "a {} source needs a path",
+                    source.kind.name()
+                );
                 anyhow::ensure!(
                     source.licence.is_some(),
-                    "the directory source {:?} needs its licence (an SPDX expression)",
+                    "the {} source {:?} needs its licence (an SPDX expression)",
+                    source.kind.name(),
                     source.path.as_deref().unwrap_or(Path::new(""))
                 );
             }

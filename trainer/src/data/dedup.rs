@@ -119,14 +119,15 @@ pub fn lexical_tokens(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn hash_bytes(token: &str) -> u64 {
+/// Hash of a token (FNV-1a); hash lists depend on it.
+pub(super) fn hash_bytes(token: &str) -> u64 {
     token.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// Spreads every bit of `x` over the whole word (a bijection).
-fn mix(x: u64) -> u64 {
+/// Spreads every bit of `x` over the whole word (a bijection); hash lists depend on it.
+pub(super) fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -33,6 +33,8 @@ pub enum Reason {
     Unparsable,
     /// Smaller than `min_file_bytes` once cleaned.
     Tiny,
+    /// It shares a 13-gram with an evaluation set.
+    Contaminated,
     /// The same text as another file.
     Duplicate,
     /// Nearly the same text as another file.
@@ -43,7 +45,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of tables.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Licence,
         Self::Vendored,
         Self::Fixture,
@@ -55,6 +57,7 @@ impl Reason {
         Self::Table,
         Self::Unparsable,
         Self::Tiny,
+        Self::Contaminated,
         Self::Duplicate,
         Self::NearDuplicate,
         Self::PackageLimit,
@@ -74,6 +77,7 @@ impl Reason {
             Self::Table => "tables and bindings",
             Self::Unparsable => "does not parse",
             Self::Tiny => "too small",
+            Self::Contaminated => "in evaluation sets",
             Self::Duplicate => "duplicate",
             Self::NearDuplicate => "near duplicate",
             Self::PackageLimit => "package limit",
@@ -81,8 +85,17 @@ impl Reason {
     }
 }
 
-const VENDORED_FOLDERS: [&str; 8] =
-    ["vendor", "vendored", "_vendor", "third_party", "third-party", "_bundled", "external", "dist"];
+const VENDORED_FOLDERS: [&str; 9] = [
+    "vendor",
+    "vendored",
+    "_vendor",
+    "third_party",
+    "third-party",
+    "_bundled",
+    "external",
+    "dist",
+    "node_modules",
+];
 const FIXTURE_FOLDERS: [&str; 19] = [
     "testdata",
     "test-data",
@@ -105,6 +118,21 @@ const FIXTURE_FOLDERS: [&str; 19] = [
     "bad_syntax",
 ];
 const GENERATED_FOLDERS: [&str; 3] = ["gen", "generated", "bindings"];
+/// Folders and file names of JavaScript that a bundler or a compiler wrote.
+const BUNDLE_FOLDERS: [&str; 6] = ["umd", "esm", "cjs", "bundle", "bundles", "build"];
+const BUNDLE_SUFFIXES: [&str; 6] =
+    [".min.js", ".min.mjs", ".min.cjs", ".bundle.js", ".bundled.js", ".umd.js"];
+/// What compilers and bundlers leave in the JavaScript that they write.
+const COMPILED_MARKS: [&str; 8] = [
+    "//# sourceMappingURL=",
+    "\"__esModule\"",
+    "'__esModule'",
+    "__webpack_require__",
+    "var __importDefault",
+    "var __defProp",
+    "_interopRequireDefault",
+    "__turbopack",
+];
 /// How the names of generated files begin or end.
 const GENERATED_PREFIX: &str = "gen_";
 const GENERATED_SUFFIXES: [&str; 3] = [".expanded.rs", ".expected.rs", "_pb2.py"];
@@ -123,8 +151,13 @@ const GENERATED_MARKS: [&str; 10] = [
 ];
 
 /// Checks a path within its package.
-pub fn check_path(path: &str) -> Option<Reason> {
+pub fn check_path(path: &str, language: Language) -> Option<Reason> {
     let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let is_bundle = BUNDLE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+        || folders.split('/').any(|folder| BUNDLE_FOLDERS.contains(&folder));
+    if language == Language::JavaScript && is_bundle {
+        return Some(Reason::Generated);
+    }
     if name.starts_with(GENERATED_PREFIX)
         || name == "generated.rs"
         || GENERATED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
@@ -159,7 +192,10 @@ pub fn decode<'a>(bytes: &'a [u8], config: &DataConfig) -> Result<&'a str, Reaso
 }
 
 /// Looks at the raw text, comments included, for marks of a generator.
-pub fn check_generated(text: &str) -> Option<Reason> {
+pub fn check_generated(text: &str, language: Language) -> Option<Reason> {
+    if language == Language::JavaScript && COMPILED_MARKS.iter().any(|mark| text.contains(mark)) {
+        return Some(Reason::Generated);
+    }
     let head: String = text.lines().take(25).collect::<Vec<_>>().join("\n").to_ascii_lowercase();
     let first: String = head.lines().take(6).collect::<Vec<_>>().join("\n");
     let marked = GENERATED_MARKS.iter().any(|mark| head.contains(mark))
@@ -177,7 +213,7 @@ pub fn check_text(text: &str, language: Language, config: &DataConfig) -> Option
     if has_long_lines(text) {
         return Some(Reason::LongLines);
     }
-    if is_table(text) {
+    if is_table(text, language) {
         return Some(Reason::Table);
     }
     if !parses(text, language) {
@@ -203,14 +239,16 @@ const FEWEST_DISTINCT_LINES: f64 = 0.25;
 /// Shapes repeat in every short file.
 const SHAPES_MATTER_FROM_LINES: usize = 60;
 
-fn is_table(text: &str) -> bool {
+fn is_table(text: &str, language: Language) -> bool {
     let lines: Vec<&str> =
         text.lines().map(str::trim).filter(|line| line.len() >= 4 && !is_comment(line)).collect();
     if lines.len() < 10 {
         return number_share(text) > MOST_NUMBER_BYTES;
     }
     let count = lines.len() as f64;
-    let declarations = lines.iter().filter(|line| is_declaration(line)).count() as f64;
+    // In JavaScript `const` begins ordinary statements.
+    let declares = matches!(language, Language::Rust | Language::Python);
+    let declarations = lines.iter().filter(|line| declares && is_declaration(line)).count() as f64;
     let distinct = lines.iter().copied().collect::<BTreeSet<_>>().len() as f64;
     let shapes = lines.iter().map(|line| shape(line)).collect::<BTreeSet<_>>().len() as f64;
     number_share(text) > MOST_NUMBER_BYTES
@@ -280,7 +318,12 @@ fn shape(line: &str) -> String {
 const MOST_ERROR_BYTES: f64 = 0.02;
 
 fn parses(text: &str, language: Language) -> bool {
-    let Some(tree) = language.parser().parse(text, None) else { return false };
+    parses_with(language.parser(), text)
+        || language.other_parser().is_some_and(|parser| parses_with(parser, text))
+}
+
+fn parses_with(mut parser: tree_sitter::Parser, text: &str) -> bool {
+    let Some(tree) = parser.parse(text, None) else { return false };
     let mut errors = 0;
     let mut cursor = tree.walk();
     // Depth first; subtrees without an error are skipped.
@@ -317,37 +360,76 @@ mod tests {
             ("src/fixtures.rs", None),
         ];
         for (path, reason) in table {
-            assert_eq!(check_path(path), reason, "{path}");
+            assert_eq!(check_path(path, Language::Rust), reason, "{path}");
+        }
+        let javascript = [
+            ("src/index.js", None),
+            ("umd/index.js", Some(Reason::Generated)),
+            ("dist/index.js", Some(Reason::Vendored)),
+            ("src/index.min.js", Some(Reason::Generated)),
+        ];
+        for (path, reason) in javascript {
+            assert_eq!(check_path(path, Language::JavaScript), reason, "{path}");
         }
     }
 
     #[test]
+    fn compiled_javascript_is_told_from_written_one() {
+        let written = "'use strict'\n\nmodule.exports = function add (a, b) {\n  return a + b\n}\n";
+        let compiled = format!("{written}//# sourceMappingURL=add.js.map\n");
+        assert_eq!(check_generated(written, Language::JavaScript), None);
+        assert_eq!(check_generated(&compiled, Language::JavaScript), Some(Reason::Generated));
+    }
+
+    #[test]
+    fn javascript_constants_are_code() {
+        let code: String = (0..30)
+            .map(|i| {
+                format!(
+                    "const part{i} = await {}({i}, options.field{i});\n",
+                    ["load", "parse", "send"][i % 3]
+                )
+            })
+            .collect();
+        assert!(!is_table(&code, Language::JavaScript));
+    }
+
+    #[test]
     fn generated_files_say_so() {
-        assert_eq!(check_generated("// @generated by build.rs\n"), Some(Reason::Generated));
         assert_eq!(
-            check_generated("/* automatically generated by rust-bindgen 0.69 */\n"),
+            check_generated("// @generated by build.rs\n", Language::Rust),
             Some(Reason::Generated)
         );
-        assert_eq!(check_generated("# DO NOT EDIT.\nx = 1\n"), Some(Reason::Generated));
-        assert_eq!(check_generated("//! Generates code.\nfn main() {}\n"), None);
+        assert_eq!(
+            check_generated("/* automatically generated by rust-bindgen 0.69 */\n", Language::Rust),
+            Some(Reason::Generated)
+        );
+        assert_eq!(
+            check_generated("# DO NOT EDIT.\nx = 1\n", Language::Rust),
+            Some(Reason::Generated)
+        );
+        assert_eq!(check_generated("//! Generates code.\nfn main() {}\n", Language::Rust), None);
     }
 
     #[test]
     fn tables_are_told_from_code() {
         let numbers: String =
             (0..40).map(|i| format!("    (0x{i:04x}, 0x{:04x}, {}),\n", i * 7, i * 31)).collect();
-        assert!(is_table(&format!("static T: &[(u32, u32, u8)] = &[\n{numbers}];\n")));
+        assert!(is_table(
+            &format!("static T: &[(u32, u32, u8)] = &[\n{numbers}];\n"),
+            Language::Rust
+        ));
         let constants: String =
             (0..40).map(|i| format!("pub const NAME_{i}: c_int = {i};\n")).collect();
-        assert!(is_table(&constants));
+        assert!(is_table(&constants, Language::Rust));
         let foreign: String = (0..40)
             .map(|i| format!("    pub fn function_{i}(a: c_int, b: *const c_char) -> c_int;\n"))
             .collect();
-        assert!(is_table(&format!("extern \"C\" {{\n{foreign}}}\n")));
+        assert!(is_table(&format!("extern \"C\" {{\n{foreign}}}\n"), Language::Rust));
         for code in
             [include_str!("filter.rs"), include_str!("source.rs"), include_str!("config.rs")]
         {
-            assert!(!is_table(code));
+            assert!(!is_table(code, Language::Rust));
         }
     }
 
@@ -357,6 +439,10 @@ mod tests {
         assert!(!parses("fn main( { let = ; }}\n", Language::Rust));
         assert!(parses("def f(x):\n    return x\n", Language::Python));
         assert!(!parses("int main(void) { return 0; }\n", Language::Python));
+        assert!(parses("let x = <Foo>bar;\nlet y: Map<string, number>;\n", Language::TypeScript));
+        assert!(parses("const a = <div id=\"x\">{y as Foo}</div>;\n", Language::TypeScript));
+        assert!(parses("const a = <div>{y?.z ?? 1}</div>;\n", Language::JavaScript));
+        assert!(!parses("fn main() -> i32 { let x: i32 = 3; x }\n", Language::JavaScript));
     }
 
     #[test]

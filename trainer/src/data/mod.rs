@@ -1,25 +1,30 @@
 //! From source code on the user's disk to batches of tokens in the served layouts.
 //!
-//! `source` finds packages, `filter` and `scrub` decide what of a file is kept, `dedup` drops copies, `split` sets
-//! packages aside for validation, `collect` runs these in order and writes the corpus; `corpus` reads it back,
+//! `source` finds packages, `filter` and `scrub` decide what of a file is kept, `contamination` drops what shares text with
+//! evaluation sets, `dedup` drops copies, `split` sets packages aside for validation, `collect` runs these in order and writes the corpus; `corpus` reads it back,
 //! `middle` and `sample` turn a document into one training sequence, `loader` packs sequences into rows.
 
 pub mod collect;
 pub mod command;
 pub mod config;
+pub mod contamination;
+pub mod contamination_command;
 pub mod corpus;
 pub mod dedup;
+pub mod evaluation_sets;
 pub mod filter;
 pub mod holes;
-
+pub mod jsonl;
 pub mod licence;
 pub mod loader;
 pub mod middle;
 mod multi_hole;
+pub mod node_modules;
 pub mod notice;
+pub mod repository;
 pub mod sample;
-
 pub mod scrub;
+pub mod site_packages;
 pub mod source;
 pub mod split;
 
@@ -33,17 +38,24 @@ pub enum Language {
     Rust,
     /// `.py`
     Python,
+    /// `.ts`, `.tsx`, `.mts`, `.cts`; declaration files are not code.
+    TypeScript,
+    /// `.js`, `.jsx`, `.mjs`, `.cjs`
+    JavaScript,
 }
 
 impl Language {
     /// Every language, in the order of tables.
-    pub const ALL: [Self; 2] = [Self::Rust, Self::Python];
+    pub const ALL: [Self; 4] = [Self::Rust, Self::Python, Self::TypeScript, Self::JavaScript];
 
     /// The language of a file by its extension.
     pub fn of_path(path: &std::path::Path) -> Option<Self> {
+        let stem = path.file_stem()?.to_str()?;
         match path.extension()?.to_str()? {
             "rs" => Some(Self::Rust),
             "py" => Some(Self::Python),
+            "ts" | "tsx" | "mts" | "cts" if !stem.ends_with(".d") => Some(Self::TypeScript),
+            "js" | "jsx" | "mjs" | "cjs" => Some(Self::JavaScript),
             _ => None,
         }
     }
@@ -53,21 +65,37 @@ impl Language {
         match self {
             Self::Rust => "rust",
             Self::Python => "python",
+            Self::TypeScript => "typescript",
+            Self::JavaScript => "javascript",
         }
     }
 
-    /// A tree-sitter parser for the language.
+    /// A tree-sitter parser for the language; TypeScript is read as TSX.
     pub(crate) fn parser(self) -> tree_sitter::Parser {
         let grammar = match self {
             Self::Rust => tree_sitter_rust::LANGUAGE,
             Self::Python => tree_sitter_python::LANGUAGE,
+            Self::TypeScript => tree_sitter_typescript::LANGUAGE_TSX,
+            Self::JavaScript => tree_sitter_javascript::LANGUAGE,
         };
-        let mut parser = tree_sitter::Parser::new();
-        parser
-            .set_language(&grammar.into())
-            .expect("the grammar crates are built for this version of tree-sitter");
-        parser
+        parser(&grammar.into())
     }
+
+    /// A second parser, for texts that the first one cannot read: `<T>x` is a cast in TypeScript and a tag in TSX.
+    pub(crate) fn other_parser(self) -> Option<tree_sitter::Parser> {
+        match self {
+            Self::TypeScript => Some(parser(&tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into())),
+            _ => None,
+        }
+    }
+}
+
+fn parser(grammar: &tree_sitter::Language) -> tree_sitter::Parser {
+    let mut parser = tree_sitter::Parser::new();
+    parser
+        .set_language(grammar)
+        .expect("the grammar crates are built for this version of tree-sitter");
+    parser
 }
 
 /// Which part of the corpus a document belongs to.

@@ -1,5 +1,7 @@
-//! Finds packages on the disk: in the cargo registry, in Python's standard library, in a directory.
+//! Finds packages on the disk: dispatch to the kinds of sources, and those that need no file of their own (the cargo
+//! registry, Python's standard library, a directory).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +10,7 @@ use anyhow::Context;
 use serde::Deserialize;
 
 use super::config::{SourceConfig, SourceKind};
-use super::{Language, Split};
+use super::{Language, Split, jsonl, node_modules, repository, site_packages};
 
 /// A package with the files that may be taken from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,35 +23,87 @@ pub struct Package {
     pub licence: String,
     /// Split that the configuration forces.
     pub split: Option<Split>,
-    /// Shown path and place on disk of its files, sorted.
-    pub files: Vec<(String, PathBuf)>,
+    /// Its files, sorted.
+    pub files: Vec<SourceFile>,
+}
+
+/// One file of a package.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceFile {
+    /// Package folder and path within it, with forward slashes.
+    pub shown: String,
+    /// Where its text is.
+    pub place: Place,
+}
+
+/// Where the text of a file is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// On the disk.
+    Disk(PathBuf),
+    /// In memory, read with the row that it is a part of.
+    Memory(String),
+}
+
+impl SourceFile {
+    /// Bytes of the text as stored; 0 where that cannot be told.
+    pub fn stored_bytes(&self) -> usize {
+        match &self.place {
+            Place::Disk(path) => std::fs::metadata(path).map_or(0, |meta| meta.len() as usize),
+            Place::Memory(text) => text.len(),
+        }
+    }
+
+    /// The text as stored.
+    pub fn bytes(&self) -> std::io::Result<Cow<'_, [u8]>> {
+        match &self.place {
+            Place::Disk(path) => std::fs::read(path).map(Cow::Owned),
+            Place::Memory(text) => Ok(Cow::Borrowed(text.as_bytes())),
+        }
+    }
 }
 
 /// Lists the packages of one source, sorted by name, newest version first.
 pub fn packages(source: &SourceConfig) -> anyhow::Result<Vec<Package>> {
     let root = match (&source.path, source.kind) {
-        (Some(path), _) => path.clone(),
-        (None, SourceKind::CargoRegistry) => cargo_registry()?,
-        (None, SourceKind::PythonStdlib) => match python_stdlib() {
-            Err(_) if source.optional => return Ok(Vec::new()),
-            found => found?,
-        },
-        (None, SourceKind::Directory) => anyhow::bail!("a directory source needs a path"),
+        (Some(path), _) => Ok(path.clone()),
+        (None, SourceKind::CargoRegistry) => cargo_registry(),
+        (None, SourceKind::PythonStdlib) => python_folder("stdlib"),
+        (None, SourceKind::SitePackages) => python_folder("purelib"),
+        (None, kind) => Err(anyhow::anyhow!("a {} source needs a path", kind.name())),
     };
-    if !root.is_dir() {
+    let root = match root {
+        Err(_) if source.optional => return Ok(Vec::new()),
+        root => root?,
+    };
+    let (is_there, wanted) = match source.kind {
+        SourceKind::Jsonl => (root.is_file(), "file"),
+        _ => (root.is_dir(), "folder"),
+    };
+    if !is_there {
         if source.optional {
             return Ok(Vec::new());
         }
         anyhow::bail!(
-            "the data source {} is not a folder: correct its path, or mark it optional = true",
+            "the data source {} is not a {wanted}: correct its path, or mark it optional = true",
             root.display()
         );
     }
     let mut packages = match source.kind {
         SourceKind::CargoRegistry => registry_packages(&root, source)?,
         SourceKind::PythonStdlib => stdlib_packages(&root, source)?,
+        SourceKind::SitePackages => site_packages::packages(&root, source)?,
+        SourceKind::NodeModules => node_modules::packages(&root, source)?,
+        SourceKind::Git => vec![repository::package(&root, source)?],
+        SourceKind::Jsonl => jsonl::packages(&root, source)?,
         SourceKind::Directory => vec![directory_package(&root, source)?],
     };
+    packages.sort_by(|a, b| {
+        a.name.cmp(&b.name).then_with(|| version_key(&b.version).cmp(&version_key(&a.version)))
+    });
+    // The same package may be installed in two places.
+    packages
+        .dedup_by(|a, b| source.kind.has_versions() && a.name == b.name && a.version == b.version);
     packages.retain(|package| !package.files.is_empty() && !source.exclude.contains(&package.name));
     Ok(packages)
 }
@@ -64,15 +118,16 @@ fn cargo_registry() -> anyhow::Result<PathBuf> {
     Ok(home.join("registry/src"))
 }
 
-fn python_stdlib() -> anyhow::Result<PathBuf> {
-    let program = "import sysconfig; print(sysconfig.get_paths()['stdlib'])";
+/// One of the folders that the `python3` on PATH names in `sysconfig.get_paths()`.
+fn python_folder(which: &str) -> anyhow::Result<PathBuf> {
+    let program = format!("import sysconfig; print(sysconfig.get_paths()['{which}'])");
     let output = Command::new("python3")
-        .args(["-c", program])
+        .args(["-c", &program])
         .output()
-        .context("python3 cannot be started: set the path of the python-stdlib source")?;
+        .context("python3 cannot be started: set the path of the Python source")?;
     anyhow::ensure!(
         output.status.success(),
-        "python3 cannot say where its library is: set the path of the python-stdlib source"
+        "python3 cannot say where its packages are: set the path of the Python source"
     );
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
@@ -110,11 +165,6 @@ fn registry_packages(root: &Path, source: &SourceConfig) -> anyhow::Result<Vec<P
             });
         }
     }
-    packages.sort_by(|a, b| {
-        a.name.cmp(&b.name).then_with(|| version_key(&b.version).cmp(&version_key(&a.version)))
-    });
-    // The same package may be cached from two indexes.
-    packages.dedup_by(|a, b| a.name == b.name && a.version == b.version);
     Ok(packages)
 }
 
@@ -129,11 +179,11 @@ const NOT_STDLIB: [&str; 3] = ["site-packages", "dist-packages", "ensurepip"];
 
 fn stdlib_packages(root: &Path, source: &SourceConfig) -> anyhow::Result<Vec<Package>> {
     let folder = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut by_name: BTreeMap<String, Vec<(String, PathBuf)>> = BTreeMap::new();
-    for (shown, path) in source_files(root, &folder, &source.languages)? {
-        let relative = shown.strip_prefix(&format!("{folder}/")).unwrap_or(&shown);
+    let mut by_name: BTreeMap<String, Vec<SourceFile>> = BTreeMap::new();
+    for file in source_files(root, &folder, &source.languages)? {
+        let relative = file.shown.strip_prefix(&format!("{folder}/")).unwrap_or(&file.shown);
         if let Some(name) = stdlib_module(relative) {
-            by_name.entry(name).or_default().push((shown, path));
+            by_name.entry(name).or_default().push(file);
         }
     }
     let version = folder.strip_prefix("python").unwrap_or_default();
@@ -168,14 +218,7 @@ fn stdlib_module(relative: &str) -> Option<String> {
 }
 
 fn directory_package(root: &Path, source: &SourceConfig) -> anyhow::Result<Package> {
-    let name = match &source.name {
-        Some(name) => name.clone(),
-        None => root
-            .canonicalize()?
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .context("the root folder cannot be a data source without a name")?,
-    };
+    let name = source_name(root, source)?;
     Ok(Package {
         files: source_files(root, &name, &source.languages)?,
         name,
@@ -185,7 +228,20 @@ fn directory_package(root: &Path, source: &SourceConfig) -> anyhow::Result<Packa
     })
 }
 
-fn folders(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Name of the one package of a source: the configured one, or that of its folder or file.
+pub(super) fn source_name(root: &Path, source: &SourceConfig) -> anyhow::Result<String> {
+    match &source.name {
+        Some(name) => Ok(name.clone()),
+        None => {
+            let root = root.canonicalize()?;
+            let name = if root.is_dir() { root.file_name() } else { root.file_stem() };
+            name.map(|name| name.to_string_lossy().into_owned())
+                .context("the root folder cannot be a data source without a name")
+        }
+    }
+}
+
+pub(super) fn folders(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries =
         std::fs::read_dir(root).with_context(|| format!("cannot list {}", root.display()))?;
     let mut folders = Vec::new();
@@ -199,28 +255,40 @@ fn folders(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Files of the wanted languages below `root`, sorted; hidden and git-ignored ones are left out, links not followed.
-fn source_files(
+/// Files of the wanted languages below `root`, sorted; hidden and git-ignored ones are left out, links not followed,
+/// and `node_modules` not entered, for what is in there are packages of their own.
+pub(super) fn source_files(
     root: &Path,
     shown: &str,
     languages: &[Language],
-) -> anyhow::Result<Vec<(String, PathBuf)>> {
+) -> anyhow::Result<Vec<SourceFile>> {
     let mut files = Vec::new();
-    for entry in ignore::WalkBuilder::new(root).parents(false).follow_links(false).build() {
+    let walk = ignore::WalkBuilder::new(root)
+        .parents(false)
+        .follow_links(false)
+        .filter_entry(|entry| entry.depth() == 0 || entry.file_name() != "node_modules")
+        .build();
+    for entry in walk {
         let entry = entry.with_context(|| format!("cannot walk {}", root.display()))?;
         let is_file = entry.file_type().is_some_and(|kind| kind.is_file());
-        if !is_file
-            || !Language::of_path(entry.path()).is_some_and(|found| languages.contains(&found))
-        {
+        if !is_file || !is_wanted(entry.path(), languages) {
             continue;
         }
         let relative = entry.path().strip_prefix(root)?;
         let relative: Vec<_> =
             relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-        files.push((format!("{shown}/{}", relative.join("/")), entry.into_path()));
+        files.push(SourceFile {
+            shown: format!("{shown}/{}", relative.join("/")),
+            place: Place::Disk(entry.into_path()),
+        });
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether a file is in one of the wanted languages.
+pub(super) fn is_wanted(path: &Path, languages: &[Language]) -> bool {
+    Language::of_path(path).is_some_and(|found| languages.contains(&found))
 }
 
 #[cfg(test)]
@@ -279,7 +347,7 @@ mod tests {
             optional: false,
         };
         let found = packages(&source).unwrap();
-        let shown: Vec<_> = found.iter().map(|package| package.files[0].0.as_str()).collect();
+        let shown: Vec<_> = found.iter().map(|package| package.files[0].shown.as_str()).collect();
         assert_eq!(shown, ["demo-1.10.0/src/lib.rs", "demo-1.2.0/src/lib.rs"]);
         assert!(found.iter().all(|package| package.files.len() == 1 && package.name == "demo"));
         assert_eq!(found[0].licence, "MIT OR Apache-2.0");

@@ -59,7 +59,7 @@ mod tests {
         let packages = corpus();
         let chosen = validation_packages(&packages, &config);
         assert!(!chosen.contains("giant"));
-        for language in Language::ALL {
+        for language in [Language::Rust, Language::Python] {
             let bytes: usize = chosen.iter().filter_map(|name| packages[name].get(&language)).sum();
             assert!((100_000..300_000).contains(&bytes), "{language:?}: {bytes}");
         }

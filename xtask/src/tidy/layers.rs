@@ -14,8 +14,7 @@ const LAYERS: [Layer; 2] = [
         modules: &["infiller", "cancel"],
     },
     Layer {
-        // Evaluation alone measures what is served, so it may name the engine as its users do.
-        applies: |path| path.starts_with("trainer/src/") && !path.starts_with("trainer/src/eval/"),
+        applies: |path| path.starts_with("trainer/src/") && !measures_what_is_served(path),
         modules: &[
             "model",
             "prompt",
@@ -28,6 +27,11 @@ const LAYERS: [Layer; 2] = [
         ],
     },
 ];
+
+/// Files of the trainer that may name the engine as its users do.
+fn measures_what_is_served(path: &str) -> bool {
+    path.starts_with("trainer/src/eval/") || path == "trainer/src/verbatim.rs"
+}
 
 /// Files that make engines and hand them to the library.
 fn is_edge_of_lsp(path: &str) -> bool {
