@@ -24,7 +24,7 @@ pub(crate) fn server_capabilities(encoding: PositionEncoding) -> ServerCapabilit
             ..TextDocumentSyncOptions::default()
         })),
         inline_completion_provider: Some(InlineCompletionProvider::Bool(true)),
-        experimental: Some(json!({ "diffcoder": { "infill": true } })),
+        experimental: Some(json!({ "diffcoder": { "infill": true, "score": true } })),
         ..ServerCapabilities::default()
     }
 }

@@ -25,8 +25,10 @@ use crate::error::{answer, notice};
 use crate::framing::forward_messages;
 use crate::handlers::document_text::{DocumentText, DocumentTextParams};
 use crate::handlers::infill::{InfillParams, InfillResult};
+use crate::handlers::score::{ScoreParams, ScoreResult};
 use crate::handlers::{
-    did_change, did_close, did_open, document_text, infill, initialize, inline_completion, shutdown,
+    did_change, did_close, did_open, document_text, infill, initialize, inline_completion, score,
+    shutdown,
 };
 use crate::state::Session;
 use crate::worker::Worker;
@@ -82,6 +84,7 @@ pub async fn serve(
     .custom_method("textDocument/didClose", Server::did_close)
     .custom_method("textDocument/inlineCompletion", Server::inline_completion)
     .custom_method("diffcoder/infill", Server::infill)
+    .custom_method("diffcoder/score", Server::score)
     .custom_method("diffcoder/documentText", Server::document_text)
     .finish();
 
@@ -170,6 +173,10 @@ impl Server {
 
     async fn infill(&self, params: InfillParams) -> Result<InfillResult> {
         answer(infill::handle(&self.session, &self.client, params)).await
+    }
+
+    async fn score(&self, params: ScoreParams) -> Result<ScoreResult> {
+        answer(score::handle(&self.session, params)).await
     }
 
     async fn document_text(&self, params: DocumentTextParams) -> Result<DocumentText> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::thread;
 
 use diffcoder_engine::cancel::{CancelOnDrop, CancelToken};
-use diffcoder_engine::infiller::{Frame, Infill, InfillRequest, Infiller};
+use diffcoder_engine::infiller::{
+    Frame, Infill, InfillError, InfillRequest, Infiller, Score, ScoreRequest,
+};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -16,7 +18,7 @@ use crate::frames::FrameSink;
 /// Most jobs that wait. There is at most one per document, and the transport must stay far from its own limit.
 const MAX_WAITING_JOBS: usize = 64;
 
-type Outcome = Result<Infill, RequestError>;
+type Outcome<T> = Result<T, RequestError>;
 
 /// Handle to the model's thread. Its methods never block for longer than a queue operation.
 #[derive(Debug)]
@@ -28,8 +30,8 @@ pub(crate) struct WorkerEnd(oneshot::Receiver<()>);
 
 /// A job's answer to come. Dropping it cancels the job.
 #[derive(Debug)]
-pub(crate) struct PendingInfill {
-    outcome: oneshot::Receiver<Outcome>,
+pub(crate) struct Pending<T> {
+    outcome: oneshot::Receiver<Outcome<T>>,
     _cancel: CancelOnDrop,
 }
 
@@ -55,15 +57,31 @@ struct Job {
 }
 
 /// What the model does for a job.
-struct Work {
-    request: InfillRequest,
-    frames: Option<FrameSink>,
+enum Work {
+    Infill(InfillRequest, Option<FrameSink>),
+    Score(ScoreRequest),
 }
 
 impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Work").field(&self.request).finish()
+        match self {
+            Self::Infill(request, _) => f.debug_tuple("Infill").field(request).finish(),
+            Self::Score(request) => f.debug_tuple("Score").field(request).finish(),
+        }
     }
+}
+
+/// Who waits for a job's result.
+#[derive(Debug)]
+enum Reply {
+    Infill(oneshot::Sender<Outcome<Infill>>),
+    Score(oneshot::Sender<Outcome<Score>>),
+}
+
+/// A job's result.
+enum Done {
+    Infill(Outcome<Infill>),
+    Score(Outcome<Score>),
 }
 
 /// Requests that take each other's place: a newer one stops an older one of its lane for the same document.
@@ -73,6 +91,8 @@ pub(crate) enum Lane {
     Completion,
     /// What a person has asked for: typing does not stop it.
     Command,
+    /// What a heat map shows.
+    Score,
 }
 
 #[derive(Debug)]
@@ -80,19 +100,27 @@ struct Ticket {
     document_key: String,
     lane: Lane,
     cancel: CancelToken,
-    reply: oneshot::Sender<Outcome>,
+    reply: Reply,
 }
 
 impl Ticket {
     /// Stops the job and answers it.
     fn retire(self, reason: RequestError) {
         self.cancel.cancel();
-        self.answer(Err(reason));
+        // Nobody listens any more if the client cancelled; then the answer has been given elsewhere.
+        match self.reply {
+            Reply::Infill(reply) => drop(reply.send(Err(reason))),
+            Reply::Score(reply) => drop(reply.send(Err(reason))),
+        }
     }
 
-    /// Nobody listens any more if the client cancelled; then the answer has been given elsewhere.
-    fn answer(self, outcome: Outcome) {
-        drop(self.reply.send(outcome));
+    fn answer(self, done: Done) {
+        match (self.reply, done) {
+            (Reply::Infill(reply), Done::Infill(outcome)) => drop(reply.send(outcome)),
+            (Reply::Score(reply), Done::Score(outcome)) => drop(reply.send(outcome)),
+            // A job's work and reply are made together, in `submit` and `submit_score`.
+            (reply, _) => drop(reply),
+        }
     }
 }
 
@@ -134,16 +162,31 @@ impl Worker {
         lane: Lane,
         request: InfillRequest,
         frames: Option<FrameSink>,
-    ) -> PendingInfill {
+    ) -> Pending<Infill> {
         let cancel = CancelToken::new();
         let (reply, outcome) = oneshot::channel();
-        let pending = PendingInfill { outcome, _cancel: cancel.cancel_on_drop() };
+        let pending = Pending { outcome, _cancel: cancel.cancel_on_drop() };
+        let reply = Reply::Infill(reply);
         let ticket = Ticket { document_key: document_key.to_owned(), lane, cancel, reply };
+        self.enqueue(Work::Infill(request, frames), ticket);
+        pending
+    }
 
+    /// Queues a score for a document; an older one for it is stopped and answered with `Superseded`.
+    pub(crate) fn submit_score(&self, document_key: &str, request: ScoreRequest) -> Pending<Score> {
+        let cancel = CancelToken::new();
+        let (reply, outcome) = oneshot::channel();
+        let pending = Pending { outcome, _cancel: cancel.cancel_on_drop() };
+        let (lane, reply) = (Lane::Score, Reply::Score(reply));
+        let ticket = Ticket { document_key: document_key.to_owned(), lane, cancel, reply };
+        self.enqueue(Work::Score(request), ticket);
+        pending
+    }
+
+    fn enqueue(&self, work: Work, ticket: Ticket) {
         let mut queue = self.0.queue.lock();
         if queue.is_closed {
-            ticket.retire(RequestError::ShuttingDown);
-            return pending;
+            return ticket.retire(RequestError::ShuttingDown);
         }
         queue.retire(
             |older| older.document_key == ticket.document_key && older.lane == ticket.lane,
@@ -155,9 +198,8 @@ impl Worker {
         {
             oldest.ticket.retire(RequestError::Overload);
         }
-        queue.waiting.push_back(Job { work: Work { request, frames }, ticket });
+        queue.waiting.push_back(Job { work, ticket });
         self.0.changed.notify_one();
-        pending
     }
 
     /// Stops and answers what is queued or running for the document.
@@ -179,25 +221,18 @@ impl Worker {
 
 impl Shared {
     fn run(&self, mut infiller: Box<dyn Infiller>) {
-        while let Some((Work { request, mut frames }, cancel)) = self.next_job() {
-            let mut on_frame = |frame: &Frame| {
-                if let Some(sink) = &mut frames {
-                    sink(frame);
+        while let Some((work, cancel)) = self.next_job() {
+            let done = match work {
+                Work::Infill(request, frames) => {
+                    Done::Infill(run_infill(infiller.as_mut(), &request, &cancel, frames))
                 }
+                Work::Score(request) => Done::Score(guarded(&request.document_key, || {
+                    infiller.score(&request, &cancel)
+                })),
             };
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
-                infiller.infill(&request, &cancel, &mut on_frame)
-            }));
-            let outcome = match outcome {
-                Ok(result) => result.map_err(RequestError::from),
-                Err(payload) => Err(RequestError::from_panic(&*payload)),
-            };
-            if let Err(error @ (RequestError::Panicked(_) | RequestError::Infill(_))) = &outcome {
-                tracing::debug!(document = request.document_key, "no infill: {error}");
-            }
             let ticket = self.queue.lock().running.take();
             if let Some(ticket) = ticket {
-                ticket.answer(outcome);
+                ticket.answer(done);
             }
         }
     }
@@ -222,9 +257,35 @@ impl Shared {
     }
 }
 
-impl PendingInfill {
+fn run_infill(
+    infiller: &mut dyn Infiller,
+    request: &InfillRequest,
+    cancel: &CancelToken,
+    mut frames: Option<FrameSink>,
+) -> Outcome<Infill> {
+    let mut on_frame = |frame: &Frame| {
+        if let Some(sink) = &mut frames {
+            sink(frame);
+        }
+    };
+    guarded(&request.document_key, || infiller.infill(request, cancel, &mut on_frame))
+}
+
+/// Runs the model; a panic becomes the answer.
+fn guarded<T>(document_key: &str, run: impl FnOnce() -> Result<T, InfillError>) -> Outcome<T> {
+    let outcome = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(RequestError::from),
+        Err(payload) => Err(RequestError::from_panic(&*payload)),
+    };
+    if let Err(error @ (RequestError::Panicked(_) | RequestError::Infill(_))) = &outcome {
+        tracing::debug!(document = document_key, "no result: {error}");
+    }
+    outcome
+}
+
+impl<T> Pending<T> {
     /// Waits for the answer.
-    pub(crate) async fn outcome(self) -> Outcome {
+    pub(crate) async fn outcome(self) -> Outcome<T> {
         // The guard lives in `self` until here. A sender dropped unsent can only mean that the thread is gone.
         let Self { outcome, _cancel } = self;
         outcome.await.unwrap_or(Err(RequestError::ShuttingDown))

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::Engine;
-use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Infiller as _, Sampling, Segment};
+use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Infiller as _, Segment};
 use diffcoder_engine::tokenizer::Tokenizer;
 
 use crate::data::corpus::read_split;
@@ -140,14 +140,11 @@ fn fills(engine: &mut Engine, prompts: Vec<Prompt<'_>>, max_tokens: usize) -> Re
     let bar = counter(prompts.len(), "filling")?;
     let mut samples = Vec::with_capacity(prompts.len());
     for prompt in bar.wrap_iter(prompts.into_iter()) {
+        let segments =
+            vec![Segment::Text(prompt.prefix.into()), Segment::Hole { draft: Arc::from("") }];
         let request = InfillRequest {
-            document_key: prompt.path.to_owned(),
-            segments: vec![
-                Segment::Text(prompt.prefix.into()),
-                Segment::Hole { draft: Arc::from("") },
-            ],
-            limits: InfillLimits { max_tokens, deadline: None },
-            sampling: Sampling::default(),
+            limits: InfillLimits { max_tokens, ..InfillLimits::default() },
+            ..InfillRequest::new(prompt.path, segments)
         };
         let infill = engine.infill(&request, &CancelToken::new(), &mut |_| ())?;
         let text: String = infill.holes.iter().map(|hole| hole.text.as_str()).collect();

@@ -4,7 +4,7 @@ use super::Engine;
 use super::one::Poll;
 use crate::cancel::CancelToken;
 use crate::decode::Interrupt;
-use crate::decode::score::{Scored, score};
+use crate::decode::score::{Scored, Scorer};
 use crate::frame;
 use crate::infiller::{InfillError, LikelyToken, Score, ScoreRequest, ScoredToken};
 use crate::prompt::layout::Layout;
@@ -55,15 +55,15 @@ impl Engine {
         let sequence = [&prompt[..], ids].concat();
         let mut keys = self.prefixes.take(&prompt).unwrap_or_else(|| self.model.new_cache());
         let mut found: Vec<Scored> = Vec::with_capacity(ids.len());
-        let block = (self.serving.block_length, self.tokenizer.special().mask);
-        let ended = score(
-            &self.model,
-            (&sequence, prompt.len()),
-            block,
-            &mut keys,
-            &mut Poll(cancel),
-            |scored| found.push(scored),
-        )?;
+        let scorer = Scorer {
+            model: &self.model,
+            block_length: self.serving.block_length,
+            mask: self.tokenizer.special().mask,
+        };
+        let ended =
+            scorer.run((&sequence, prompt.len()), &mut keys, &mut Poll(cancel), |scored| {
+                found.push(scored);
+            })?;
         self.prefixes.put(&sequence, keys);
         if let Err(Interrupt::Cancelled | Interrupt::Deadline | Interrupt::Enough) = ended {
             return Err(InfillError::Cancelled);

@@ -7,4 +7,5 @@ pub(crate) mod document_text;
 pub(crate) mod infill;
 pub(crate) mod initialize;
 pub(crate) mod inline_completion;
+pub(crate) mod score;
 pub(crate) mod shutdown;

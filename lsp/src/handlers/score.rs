@@ -1,5 +1,6 @@
 //! `diffcoder/score`: how likely the text of a range is, token by token.
 
+use std::ops::Range as Span;
 use std::sync::Arc;
 
 use diffcoder_engine::infiller::ScoreRequest;
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tower_lsp::gen_lsp_types::{Range, Uri};
 
 use crate::error::RequestError;
+use crate::line_endings;
 use crate::position::{offset_to_position, range_to_offsets};
 use crate::state::Session;
 
@@ -48,6 +50,23 @@ struct AlternativeReport {
     probability: f64,
 }
 
+/// From places in a text whose lines all end with `\n` back to those of the text as it is.
+struct LineEnds {
+    /// Where the `\n` of each `\r\n` stands in the text as the model sees it.
+    shortened: Vec<usize>,
+}
+
+impl LineEnds {
+    fn of(text: &str) -> Self {
+        let pairs = text.match_indices("\r\n").enumerate();
+        Self { shortened: pairs.map(|(before, (at, _))| at - before).collect() }
+    }
+
+    fn original(&self, offset: usize) -> usize {
+        offset + self.shortened.partition_point(|&line_end| line_end < offset)
+    }
+}
+
 pub(crate) async fn handle(
     session: &Session,
     params: ScoreParams,
@@ -66,8 +85,8 @@ pub(crate) async fn handle(
     }
     let text = document.text.to_string();
     let span = range_to_offsets(&document.text, params.range, snapshot.encoding);
-    // As it is, for the ranges of the answer are places in it: a `\r` is scored like any other character.
-    let piece = |range: std::ops::Range<usize>| -> Arc<str> { text[range].into() };
+    let piece = |range: Span<usize>| -> Arc<str> { line_endings::normalise(&text[range]).into() };
+    let line_ends = LineEnds::of(&text[span.clone()]);
     let request = ScoreRequest {
         document_key: uri.0.clone(),
         left: piece(0..span.start),
@@ -79,8 +98,10 @@ pub(crate) async fn handle(
     if session.snapshot(&uri)?.document.version != version {
         return Err(RequestError::ContentModified(uri));
     }
-    let position =
-        |offset| offset_to_position(&document.text, span.start + offset, snapshot.encoding);
+    let position = |offset| {
+        let offset = span.start + line_ends.original(offset);
+        offset_to_position(&document.text, offset, snapshot.encoding)
+    };
     let tokens = score
         .tokens
         .into_iter()
@@ -98,4 +119,17 @@ pub(crate) async fn handle(
         })
         .collect();
     Ok(ScoreResult { version, tokens })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_those_of_the_text_with_its_line_ends() {
+        let ends = LineEnds::of("a\r\nb\nc\rd\r\n");
+        // a \n b \n c \n d \n
+        let places: Vec<usize> = (0..=8).map(|offset| ends.original(offset)).collect();
+        assert_eq!(places, [0, 1, 3, 4, 5, 6, 7, 8, 10]);
+    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::infiller::{
     Finish, Frame, FrameCell, HoleFill, Infill, InfillError, InfillRequest, InfillStats, Infiller,
-    Segment,
+    LikelyToken, Score, ScoreRequest, ScoredToken, Segment,
 };
 use parking_lot::Mutex;
 
@@ -146,6 +146,32 @@ impl Infiller for Scripted {
             Act::Refuse(reason) => Err(InfillError::BadRequest(reason.to_owned())),
             Act::Panic(message) => panic!("{message}"),
         }
+    }
+
+    /// Every character is a token; its number is its log-probability, negative.
+    fn score(
+        &mut self,
+        request: &ScoreRequest,
+        _cancel: &CancelToken,
+    ) -> Result<Score, InfillError> {
+        let asked = Asked {
+            document: request.document_key.clone(),
+            before: request.left.to_string(),
+            after: request.right.to_string(),
+            drafts: vec![request.text.to_string()],
+        };
+        let act = (self.0.act)(&asked);
+        self.0.asked.lock().push(asked);
+        if let Act::Panic(message) = act {
+            panic!("{message}");
+        }
+        let likely = |index: usize| LikelyToken { text: format!("{index}"), probability: 0.5 };
+        let token = |(number, (start, character)): (usize, (usize, char))| ScoredToken {
+            bytes: start..start + character.len_utf8(),
+            log_probability: -(number as f64),
+            alternatives: (0..request.alternatives).map(likely).collect(),
+        };
+        Ok(Score { tokens: request.text.char_indices().enumerate().map(token).collect() })
     }
 
     fn model_name(&self) -> &str {
