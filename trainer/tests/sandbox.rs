@@ -18,37 +18,32 @@ const LIMITS: Limits = Limits {
     output_bytes: 256 << 10,
 };
 
-fn sandbox(limits: Limits) -> Sandbox {
-    let helper = Path::new(env!("CARGO_BIN_EXE_diffcoder-train"));
-    Sandbox::open(helper, "python3", limits).unwrap()
+/// Both ways to run a program, as far as they work here.
+fn sandboxes(limits: Limits) -> Vec<Sandbox> {
+    [isolated(limits), plain(limits)].into_iter().flatten().collect()
 }
 
-/// Both ways to run a program, as far as the kernel has them.
-fn sandboxes(limits: Limits) -> Vec<Sandbox> {
-    let best = sandbox(limits);
-    let plain = best.clone().without_namespaces();
-    match best.isolation() {
-        Isolation::Namespaces => vec![best, plain],
-        Isolation::Limits => {
-            skipped(&best);
-            vec![plain]
-        }
+/// The sandbox without namespaces. Where the tests run as root, its Python must be one that others can read.
+fn plain(limits: Limits) -> Option<Sandbox> {
+    let helper = Path::new(env!("CARGO_BIN_EXE_diffcoder-train"));
+    let open = |python| Sandbox::open(helper, python, limits)?.without_namespaces();
+    let found = open("python3").or_else(|_| open("/usr/bin/python3"));
+    if let Err(error) = &found {
+        eprintln!("not tested: programs without namespaces ({error:#})");
     }
+    found.ok()
 }
 
 /// The sandbox with namespaces, if the kernel gives them.
-fn isolated() -> Option<Sandbox> {
-    let sandbox = sandbox(LIMITS);
+fn isolated(limits: Limits) -> Option<Sandbox> {
+    let helper = Path::new(env!("CARGO_BIN_EXE_diffcoder-train"));
+    let sandbox = Sandbox::open(helper, "python3", limits).unwrap();
     if sandbox.isolation() == Isolation::Limits {
-        skipped(&sandbox);
+        let reason = sandbox.report().reason.unwrap_or_default();
+        eprintln!("not tested: what only namespaces prevent, for there are none here ({reason})");
         return None;
     }
     Some(sandbox)
-}
-
-fn skipped(sandbox: &Sandbox) {
-    let reason = sandbox.report().reason.unwrap_or_default();
-    eprintln!("not tested: what only namespaces prevent, for there are none here ({reason})");
 }
 
 fn run(sandbox: &Sandbox, program: &str) -> Verdict {
@@ -121,7 +116,7 @@ fn nothing_is_written_to_files() {
         let written = std::fs::metadata(dir.path().join("huge")).map_or(0, |file| file.len());
         assert_eq!(written, 0);
     }
-    let Some(sandbox) = isolated() else { return };
+    let Some(sandbox) = isolated(LIMITS) else { return };
     // Empty files and removals are not a matter of size: with namespaces the folder is not there at all.
     std::fs::remove_file(dir.path().join("huge")).unwrap();
     let harm = format!(
@@ -154,7 +149,7 @@ else:
 
 #[test]
 fn there_is_no_network_no_privilege_and_no_other_process() {
-    let Some(sandbox) = isolated() else { return };
+    let Some(sandbox) = isolated(LIMITS) else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     listener.set_nonblocking(true).unwrap();
@@ -179,8 +174,9 @@ for pid in range(3, 400):
 for act in [lambda: os.setuid(0), lambda: os.kill(1, 9)]:
     try:
         act()
-    except PermissionError:
+    except OSError:
         pass
+assert os.getuid() != 0
 ";
     let verdict = run(&sandbox, privileges);
     assert_eq!(verdict.ending, Ending::Passed, "{}", verdict.output);
@@ -192,31 +188,33 @@ for act in [lambda: os.setuid(0), lambda: os.kill(1, 9)]:
 
 #[test]
 fn a_fork_bomb_is_bounded_and_gone() {
-    let Some(sandbox) = isolated() else { return };
     let bomb = "\
 import os, time
 children = 0
 try:
     while True:
         if os.fork() == 0:
-            time.sleep(1000)
+            time.sleep(30)
         children += 1
 except BlockingIOError:
     pass
 assert children < 64, children
 print('children', children)
 ";
-    let verdict = run(&sandbox, bomb);
-    assert_eq!(verdict.ending, Ending::Passed, "{}", verdict.output);
-    assert!(verdict.output.contains("children"), "{}", verdict.output);
-    assert_eq!(run(&sandbox, "import os\nwhile True: os.fork()").ending, Ending::Failed);
-    assert_eq!(run(&sandbox, "pass").ending, Ending::Passed, "the next one has all its processes");
+    for sandbox in sandboxes(LIMITS) {
+        let verdict = run(&sandbox, bomb);
+        assert_eq!(verdict.ending, Ending::Passed, "{}", verdict.output);
+        assert!(verdict.output.contains("children"), "{}", verdict.output);
+        assert_eq!(run(&sandbox, "import os\nwhile True: os.fork()").ending, Ending::Failed);
+        let next = run(&sandbox, "pass").ending;
+        assert_eq!(next, Ending::Passed, "the next one has all its processes");
+    }
 }
 
 /// A child that leaves its session and goes on would write into the pipe that it was given.
 #[test]
 fn a_child_that_is_left_behind_is_killed() {
-    let Some(sandbox) = isolated() else { return };
+    let Some(sandbox) = isolated(LIMITS) else { return };
     let leave = "\
 import os, time
 if os.fork() == 0:
@@ -235,7 +233,7 @@ if os.fork() == 0:
 /// The same without namespaces: what stays in the session is killed, and the rest does not hold anyone up.
 #[test]
 fn a_child_left_behind_holds_nobody_up_without_namespaces() {
-    let sandbox = sandbox(LIMITS).without_namespaces();
+    let Some(sandbox) = plain(LIMITS) else { return };
     let stay = "import os, time\nif os.fork() == 0: time.sleep(1000)\n";
     let verdict = run(&sandbox, stay);
     assert_eq!(verdict.ending, Ending::Passed, "{}", verdict.output);
@@ -257,7 +255,7 @@ fn what_is_no_python_is_refused_in_a_sentence() {
 /// `eval` is killed while a program runs: the program goes too.
 #[test]
 fn programs_end_with_their_caller() {
-    let Some(_) = isolated() else { return };
+    let Some(_) = isolated(LIMITS) else { return };
     let dir = tempfile::tempdir().unwrap();
     let problem = serde_json::json!({
         "task_id": "t/0", "prompt": "import time\n", "suffix": "", "canonical_solution": "time.sleep(1000)\n",

@@ -135,7 +135,8 @@ pub(super) struct Report {
     endings: BTreeMap<Ending, usize>,
     /// Tasks that did not pass; of the canonical solutions alone.
     not_passed: Vec<String>,
-    pub cost: Cost,
+    /// What the model's completions cost.
+    pub cost: Option<Cost>,
     sandbox: SandboxReport,
 }
 
@@ -146,6 +147,7 @@ pub(super) fn measure(
     mut completer: Option<&mut Completer>,
     sandbox: &Sandbox,
 ) -> Result<Report> {
+    let rule = completer.as_ref().map(|completer| completer.rule.clone());
     let (mut left_out, mut exact, mut cost) = (0, 0, Cost::default());
     let chosen = &problems.chosen;
     let complete = |problem: &Problem| -> Result<Option<String>> {
@@ -179,7 +181,7 @@ pub(super) fn measure(
         suite: "humaneval-infilling",
         file: problems.file.clone(),
         completions,
-        rule: completer.map(|completer| completer.rule.clone()),
+        rule,
         problems: endings.len(),
         problems_of_file: problems.of,
         left_out,
@@ -188,7 +190,7 @@ pub(super) fn measure(
         exact,
         endings: by_ending,
         not_passed,
-        cost,
+        cost: (completions == Completions::Model).then_some(cost),
         sandbox: sandbox.report(),
     })
 }
@@ -280,8 +282,8 @@ impl Report {
         for task in &self.not_passed {
             let _ = writeln!(text, "did not pass: {task}");
         }
-        if self.cost.fills > 0 {
-            let _ = writeln!(text, "{}", self.cost.words());
+        if let Some(cost) = &self.cost {
+            let _ = writeln!(text, "{}", cost.words());
         }
         let _ = match (self.sandbox.isolation, &self.sandbox.reason) {
             (Isolation::Namespaces, _) => writeln!(

@@ -206,7 +206,12 @@ impl EvalArgs {
         let mut points = Vec::new();
         for unmasking in sweep::rules() {
             let report = measure(unmasking)?;
-            points.push(Point::new(&report.file, unmasking, (report.pass_at_1, None), report.cost));
+            points.push(Point::new(
+                &report.file,
+                unmasking,
+                (report.pass_at_1, None),
+                report.cost.unwrap_or_default(),
+            ));
         }
         self.finish_sweep(&sweep::Report::new("pass@1", points), out)
     }

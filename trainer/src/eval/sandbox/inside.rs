@@ -31,16 +31,19 @@ pub(super) fn run(args: &SandboxedArgs) -> Result<ExitCode> {
     umask(Mode::from_bits_truncate(0o022));
     match args.isolation {
         Isolation::Limits => {
-            let others = processes_of(getuid());
-            give_up_resources(args, others)?;
+            // Without a root folder of its own, a program must not be able to change what is root's.
+            if getuid().is_root() {
+                become_nobody()?;
+            }
+            give_up_resources(args, processes_of(getuid()))?;
             begin()?;
             Err(python(args).exec()).context("cannot start the interpreter")
         }
         Isolation::Namespaces => {
             let identity = enter_namespaces()?;
             let others = match identity {
-                Identity::Spare => 0,
-                Identity::Mapped => processes_of(getuid()),
+                Identity::Mapped if !counts_by_namespace() => processes_of(getuid()),
+                Identity::Spare | Identity::Mapped => 0,
             };
             root::enter(&args.readable)?;
             if let Identity::Spare = identity {
@@ -156,6 +159,13 @@ fn python(args: &SandboxedArgs) -> Command {
     command.args(["-I", "-S", "-B", "-X", "utf8", "-c", BOOTSTRAP, &args.mark]);
     command.env_clear().current_dir("/");
     command
+}
+
+/// Whether the kernel (since 5.14) counts a user's processes in each user namespace by itself.
+fn counts_by_namespace() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(14))
 }
 
 /// Processes and threads of a user: they count against the limit where the kernel counts them together.

@@ -56,7 +56,8 @@ impl Default for Limits {
 pub enum Isolation {
     /// Namespaces, a root folder of its own, and the limits.
     Namespaces,
-    /// The limits alone: network and files are those of the user, though no file can be written to.
+    /// The limits alone: the network and the files are those of the user (of nobody, if that is root), though nothing can
+    /// be written into a file.
     Limits,
 }
 
@@ -178,19 +179,30 @@ impl Sandbox {
             isolation: Isolation::Namespaces,
             reason: None,
         };
-        if let Err(error) = sandbox.try_out() {
-            sandbox.isolation = Isolation::Limits;
-            sandbox.reason = Some(format!("{error:#}"));
-            sandbox.try_out().context("the sandbox does not work here")?;
+        match sandbox.try_out() {
+            Ok(()) => Ok(sandbox),
+            Err(error) => {
+                sandbox.reason = Some(format!("{error:#}"));
+                sandbox.without_namespaces()
+            }
         }
-        Ok(sandbox)
     }
 
     /// The same sandbox without namespaces, as on a kernel that gives none.
-    pub fn without_namespaces(mut self) -> Self {
+    ///
+    /// # Errors
+    /// If an ordinary program does not run there.
+    pub fn without_namespaces(mut self) -> Result<Self> {
         self.isolation = Isolation::Limits;
-        self.reason = Some("namespaces are switched off".into());
-        self
+        self.reason.get_or_insert_with(|| "namespaces are switched off".into());
+        self.try_out().with_context(|| {
+            format!(
+                "the sandbox does not work here without namespaces (root becomes another user in it, who must be able \
+                 to read {}: name another Python with --python)",
+                self.interpreter.executable.display()
+            )
+        })?;
+        Ok(self)
     }
 
     /// What keeps programs from the rest of the machine.
