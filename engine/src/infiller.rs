@@ -55,6 +55,9 @@ pub enum FillMode {
     /// Fills see each other: the hole that the model is surest of is filled first and becomes context for the others.
     #[default]
     Joint,
+    /// As [`Self::Joint`], but always one prompt for each hole, in which earlier fills are text: how a model fills that
+    /// knows one hole only.
+    InTurn,
     /// No fill sees another one: each hole gets what it would get alone, the other holes staying as they are.
     Independent,
 }

@@ -19,6 +19,7 @@ use crate::data::contamination_command::{ContaminationListArgs, run_contaminatio
 use crate::data::corpus::read_split;
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::sample::{SampleOptions, Sampler};
+use crate::eval::sandbox::{SandboxedArgs, run_sandboxed};
 use crate::eval::{EvalArgs, run_eval};
 use crate::export::ExportType;
 use crate::inputs::Inputs;
@@ -43,9 +44,12 @@ enum Command {
     Tokenizer(TokenizerArgs),
     Train(TrainArgs),
     Export(ExportArgs),
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     Verbatim(VerbatimArgs),
     Curves(CurvesArgs),
+    /// Run the Python program on stdin in a sandbox; `eval` starts itself so.
+    #[command(hide = true)]
+    Sandboxed(SandboxedArgs),
 }
 
 /// Train a model as a recipe says.
@@ -119,6 +123,7 @@ impl Cli {
             }
             Command::Eval(args) => run_eval(&args)?,
             Command::Verbatim(args) => run_verbatim(&args)?,
+            Command::Sandboxed(args) => return run_sandboxed(&args),
             Command::Curves(args) => {
                 for path in curves::draw(&args.run, &args.out)? {
                     print_line(&path.display().to_string());

@@ -1,26 +1,14 @@
 //! Curves of loss and gradient norm over the steps of a run, as SVG.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use plotters::prelude::*;
+use anyhow::{Context as _, Result, ensure};
 
+use crate::chart::{Labels, Series, Style, render};
 use crate::metrics::{self, StepMetrics};
 
 /// Points of a curve. Each is the mean of the steps it stands for, so that the file stays small.
 const POINTS: usize = 400;
-const SIZE: (u32, u32) = (800, 400);
-/// One colour per stage, told apart by people who do not see red and green alike; then they repeat.
-const COLOURS: [RGBColor; 4] =
-    [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
-
-/// One stretch of a curve: a stage's name and its points (step, value).
-#[derive(Debug, PartialEq)]
-struct Series {
-    name: String,
-    points: Vec<(f64, f64)>,
-}
 
 /// A picture: title, label of the y axis, what is drawn.
 struct Figure {
@@ -60,8 +48,8 @@ pub fn draw(run: &Path, out: &Path) -> Result<Vec<PathBuf>> {
         .iter()
         .map(|figure| {
             let path = out.join(figure.file);
-            let svg = render(figure, &series(&lines, figure.value))
-                .map_err(|error| anyhow!("cannot draw {}: {error}", figure.file))?;
+            let labels = Labels { title: figure.title, x: "step", y: figure.unit, x_decimals: 0 };
+            let svg = render(labels, &series(&lines, figure.value), Style::Plain)?;
             std::fs::write(&path, svg)
                 .with_context(|| format!("cannot write {}", path.display()))?;
             Ok(path)
@@ -86,62 +74,6 @@ fn series(lines: &[StepMetrics], value: fn(&StepMetrics) -> Option<f64>) -> Vec<
             Series { name: format!("{} {}", stage[0].stage + 1, stage[0].kind), points }
         })
         .collect()
-}
-
-/// The smallest range that holds `values`, a little wider; never empty.
-fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
-    let (low, high) =
-        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-    if !(low.is_finite() && high.is_finite()) {
-        return 0.0..1.0;
-    }
-    let margin = ((high - low) * 0.04).max(1e-6 * high.abs().max(1.0));
-    low - margin..high + margin
-}
-
-fn render(
-    figure: &Figure,
-    series: &[Series],
-) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        area.fill(&WHITE)?;
-        let points = || series.iter().flat_map(|series| &series.points);
-        let mut chart = ChartBuilder::on(&area)
-            .caption(figure.title, ("sans-serif", 18))
-            .margin(12)
-            .x_label_area_size(36)
-            .y_label_area_size(52)
-            .build_cartesian_2d(range(points().map(|p| p.0)), range(points().map(|p| p.1)))
-            .map_err(|error| error.to_string())?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(RGBColor(225, 225, 225))
-            .x_desc("step")
-            .y_desc(figure.unit)
-            .x_label_formatter(&|step| format!("{step:.0}"))
-            .draw()
-            .map_err(|error| error.to_string())?;
-        for (series, colour) in series.iter().zip(COLOURS.iter().cycle()) {
-            chart
-                .draw_series(LineSeries::new(series.points.iter().copied(), colour.stroke_width(2)))
-                .map_err(|error| error.to_string())?
-                .label(&series.name)
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3))
-                });
-        }
-        chart
-            .configure_series_labels()
-            .background_style(WHITE)
-            .border_style(RGBColor(200, 200, 200))
-            .draw()
-            .map_err(|error| error.to_string())?;
-        area.present()?;
-    }
-    Ok(svg)
 }
 
 #[cfg(test)]

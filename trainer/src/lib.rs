@@ -3,6 +3,7 @@
 //! Words and letters are those of `diffcoder_engine`; a *step* is an optimizer step, a *row* one token sequence of a batch.
 
 pub mod atomic;
+mod chart;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

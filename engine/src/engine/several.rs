@@ -79,6 +79,9 @@ impl Engine {
                     *fill = Some(self.fill_prompt(&prompt, hole, sampling, session)?);
                 }
             }
+            (FillMode::InTurn, _) => {
+                self.fill_in_turn((request, pieces), sampling, session, &mut filled)?;
+            }
             (FillMode::Joint, _) => match self.joint_prompt_of(request, pieces)? {
                 Some(prompt) => self.fill_jointly(prompt, sampling, session, &mut filled)?,
                 None => self.fill_in_turn((request, pieces), sampling, session, &mut filled)?,

@@ -51,6 +51,7 @@ struct VersionedDocument {
 enum Mode {
     #[default]
     Joint,
+    InTurn,
     Independent,
 }
 
@@ -215,6 +216,7 @@ fn request(
         },
         mode: match params.mode {
             Mode::Joint => FillMode::Joint,
+            Mode::InTurn => FillMode::InTurn,
             Mode::Independent => FillMode::Independent,
         },
         alternatives,

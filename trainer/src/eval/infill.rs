@@ -1,129 +1,223 @@
-//! Exact matches of held-out single-line holes, decoded by the engine as it serves them.
+//! How well held-out holes are filled.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use diffcoder_engine::cancel::CancelToken;
-use diffcoder_engine::engine::Engine;
-use diffcoder_engine::infiller::{Finish, InfillLimits, InfillRequest, Infiller as _, Segment};
-
 use super::CHOICE_SEED;
+use super::fill::{Cost, Filled, Filler};
 use crate::data::Document;
-use crate::data::holes::held_out_holes;
+use crate::data::holes::{HeldOutHole, HoleKind, held_out_holes};
 use crate::progress::counter;
 
-/// Longest fill; the holes have at most 100 characters.
-const MAX_TOKENS: usize = 64;
+/// Lengths that differ by so many tokens count as right.
+const LENGTH_TOLERANCE: usize = 4;
+
+/// The fixed holes of some kinds.
+pub(super) struct HoleSets {
+    /// Holes of each kind that were asked for.
+    asked: usize,
+    sets: Vec<(HoleKind, Vec<HeldOutHole>)>,
+}
+
+impl HoleSets {
+    /// About `count` holes of each kind.
+    pub(super) fn choose(documents: &[Document], kinds: &[HoleKind], count: usize) -> Result<Self> {
+        let choose = |&kind: &HoleKind| {
+            let holes = held_out_holes(documents, kind, count, CHOICE_SEED);
+            ensure!(
+                !holes.is_empty(),
+                "the validation split has no place for a hole of the kind {}: collect more packages",
+                kind.name()
+            );
+            Ok((kind, holes))
+        };
+        Ok(Self { asked: count, sets: kinds.iter().map(choose).collect::<Result<_>>()? })
+    }
+}
+
+/// Most tokens of a fill of a kind: above what its longest middles take.
+fn most_tokens(kind: HoleKind) -> usize {
+    match kind {
+        HoleKind::SingleLine => 64,
+        HoleKind::Lines | HoleKind::Node => 128,
+    }
+}
+
+/// Fills every hole with at most `max_tokens` tokens (by default what its kind needs); tells `heard` of each.
+pub(super) fn fill_all(
+    filler: &mut Filler,
+    holes: &HoleSets,
+    max_tokens: Option<usize>,
+    mut heard: impl FnMut(&Filler, HoleKind, &HeldOutHole, Filled) -> Result<()>,
+) -> Result<()> {
+    let bar = counter(holes.sets.iter().map(|(_, holes)| holes.len()).sum(), "filling")?;
+    for (kind, holes) in &holes.sets {
+        let max_tokens = max_tokens.unwrap_or_else(|| most_tokens(*kind));
+        for hole in holes {
+            let right = format!("{}\n{}", hole.rest, hole.suffix);
+            let filled = filler.fill(&hole.prefix, &right, max_tokens)?;
+            heard(filler, *kind, hole, filled)?;
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Results of one kind and language.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Tally {
+    pub holes: usize,
+    /// The fill is the missing text, to the byte.
+    pub exact: usize,
+    /// The first line of the fill is that of the missing text.
+    pub exact_first_line: usize,
+    /// The number of tokens is right, within four.
+    pub right_length: usize,
+    /// The model closed the hole itself.
+    pub closed: usize,
+    /// Share of `exact`.
+    pub exact_match: f64,
+    /// Mean of 1 - Levenshtein distance / characters of the longer one.
+    pub edit_similarity: f64,
+    /// Share of `exact_first_line`.
+    pub first_line_match: f64,
+    /// Share of `right_length`.
+    pub right_length_share: f64,
+    /// Share of `closed`.
+    pub closed_share: f64,
+    /// What the fills cost.
+    pub cost: Cost,
+    /// Summed similarity.
+    #[serde(skip)]
+    similarity: f64,
+}
+
+impl Tally {
+    /// Adds a fill of `tokens` tokens where `expected` with `expected_tokens` was missing.
+    fn add(&mut self, filled: &Filled, expected: &str, (tokens, expected_tokens): (usize, usize)) {
+        let first_line = |text: &str| text.split('\n').next().unwrap_or_default().to_owned();
+        self.holes += 1;
+        self.exact += usize::from(filled.text == expected);
+        self.exact_first_line += usize::from(first_line(&filled.text) == first_line(expected));
+        self.right_length += usize::from(tokens.abs_diff(expected_tokens) <= LENGTH_TOLERANCE);
+        self.closed += usize::from(filled.closed);
+        self.similarity += strsim::normalized_levenshtein(&filled.text, expected);
+        self.cost.add(&filled.stats);
+        let share = |count: usize| count as f64 / self.holes as f64;
+        self.exact_match = share(self.exact);
+        self.first_line_match = share(self.exact_first_line);
+        self.right_length_share = share(self.right_length);
+        self.closed_share = share(self.closed);
+        self.edit_similarity = self.similarity / self.holes as f64;
+    }
+}
 
 /// What came out.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     suite: &'static str,
-    /// Holes that were asked for.
+    /// The unmasking rule.
+    rule: String,
+    /// Holes of each kind that were asked for.
     holes_asked: usize,
-    /// Holes that the documents gave.
-    holes_found: usize,
-    /// By language, and `all`.
-    results: BTreeMap<String, Tally>,
-    /// Mean time of a fill.
-    mean_ms: f64,
-    /// Tokens committed for each forward.
-    tokens_per_forward: f64,
+    /// By kind, then by language, and `all`.
+    pub results: BTreeMap<HoleKind, BTreeMap<String, Tally>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-struct Tally {
-    holes: usize,
-    /// The fill is the missing text, to the byte.
-    exact: usize,
-    /// The first line of the fill is.
-    exact_first_line: usize,
-    /// The model closed the hole itself.
-    closed: usize,
-    exact_match: f64,
-}
-
-/// Fills about `count` fixed holes.
-pub(super) fn measure(model: &Path, documents: &[Document], count: usize) -> Result<Report> {
-    let mut engine = Engine::from_dir(model)?;
-    let holes = held_out_holes(documents, count, CHOICE_SEED);
-    ensure!(
-        !holes.is_empty(),
-        "the validation split has no place for a hole: collect more packages"
-    );
-    let bar = counter(holes.len(), "filling")?;
-    let mut results: BTreeMap<String, Tally> = BTreeMap::new();
-    let (mut tokens, mut forwards) = (0, 0);
-    let started = Instant::now();
-    for (index, hole) in holes.iter().enumerate() {
-        let segments = vec![
-            Segment::Text(hole.prefix.as_str().into()),
-            Segment::Hole { draft: Arc::from("") },
-            Segment::Text(format!("{}\n{}", hole.rest, hole.suffix).into()),
-        ];
-        let request = InfillRequest {
-            limits: InfillLimits { max_tokens: MAX_TOKENS, ..InfillLimits::default() },
-            // A name of its own for each hole: no window is carried over from the one before.
-            ..InfillRequest::new(format!("hole {index}"), segments)
-        };
-        let infill = engine.infill(&request, &CancelToken::new(), &mut |_| ())?;
-        tokens += infill.stats.tokens;
-        forwards += infill.stats.forwards;
-        let fill = &infill.holes[0];
-        for key in [format!("{:?}", hole.language).to_lowercase(), "all".to_owned()] {
-            let tally = results.entry(key).or_default();
-            tally.holes += 1;
-            tally.exact += usize::from(fill.text == hole.middle);
-            let first_line = fill.text.split('\n').next().unwrap_or_default();
-            tally.exact_first_line += usize::from(first_line == hole.middle);
-            tally.closed += usize::from(fill.finish == Finish::EndOfText);
-            tally.exact_match = tally.exact as f64 / tally.holes as f64;
+/// Fills the holes.
+pub(super) fn measure(
+    filler: &mut Filler,
+    sets: &HoleSets,
+    (rule, max_tokens): (String, Option<usize>),
+) -> Result<Report> {
+    let mut results: BTreeMap<HoleKind, BTreeMap<String, Tally>> = BTreeMap::new();
+    fill_all(filler, sets, max_tokens, |filler, kind, hole, filled| {
+        let tokens = (filler.tokens(&filled.text)?, filler.tokens(&hole.middle)?);
+        for key in [hole.language.name(), "all"] {
+            let tally = results.entry(kind).or_default().entry(key.to_owned()).or_default();
+            tally.add(&filled, &hole.middle, tokens);
         }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    Ok(Report {
-        suite: "infill",
-        holes_asked: count,
-        holes_found: holes.len(),
-        results,
-        mean_ms: started.elapsed().as_secs_f64() * 1e3 / holes.len() as f64,
-        tokens_per_forward: tokens as f64 / forwards.max(1) as f64,
-    })
+        Ok(())
+    })?;
+    Ok(Report { suite: "infill", rule, holes_asked: sets.asked, results })
 }
 
 impl Report {
     pub(super) fn table(&self) -> String {
-        let mut text = String::new();
-        if self.holes_found < self.holes_asked {
+        let mut text = format!("unmasking rule: {}\n", self.rule);
+        for (kind, results) in &self.results {
+            let found = results.get("all").map_or(0, |all| all.holes);
             // Writing to a string cannot fail.
+            let _ = write!(text, "\n{}", kind.name());
+            if found < self.holes_asked {
+                let asked = self.holes_asked;
+                let _ = write!(
+                    text,
+                    ": only {found} of {asked} holes, the validation split has no more places"
+                );
+            }
             let _ = writeln!(
                 text,
-                "only {} of {} holes: the validation split has no more places, collect more packages",
-                self.holes_found, self.holes_asked
+                "\n{:<8} {:>6} {:>7} {:>10} {:>12} {:>13} {:>7}",
+                "", "holes", "exact", "similarity", "right length", "1st line", "closed"
             );
+            for (language, tally) in results {
+                let _ = writeln!(
+                    text,
+                    "{language:<8} {:>6} {:>5.1} % {:>10.3} {:>10.1} % {:>11.1} % {:>5.1} %",
+                    tally.holes,
+                    100.0 * tally.exact_match,
+                    tally.edit_similarity,
+                    100.0 * tally.right_length_share,
+                    100.0 * tally.first_line_match,
+                    100.0 * tally.closed_share,
+                );
+            }
+            if let Some(all) = results.get("all") {
+                let _ = writeln!(text, "{}", all.cost.words());
+            }
         }
-        for (language, tally) in &self.results {
-            let _ = writeln!(
-                text,
-                "{language:<8} {:>5} holes  {:>5.1} % exact  {:>5.1} % exact first line  {:>5.1} % closed",
-                tally.holes,
-                100.0 * tally.exact_match,
-                100.0 * tally.exact_first_line as f64 / tally.holes as f64,
-                100.0 * tally.closed as f64 / tally.holes as f64,
-            );
-        }
-        let _ = writeln!(
-            text,
-            "{:.1} ms a fill, {:.2} tokens per forward",
-            self.mean_ms, self.tokens_per_forward
-        );
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use diffcoder_engine::infiller::InfillStats;
+
+    use super::*;
+
+    #[test]
+    fn fills_are_scored_by_text_length_and_cost() {
+        let filled = |text: &str, closed| Filled {
+            text: text.into(),
+            confidence: 0.5,
+            closed,
+            stats: InfillStats {
+                tokens: 6,
+                forwards: 3,
+                wall: Duration::from_millis(30),
+                ..InfillStats::default()
+            },
+        };
+        let mut tally = Tally::default();
+        tally.add(&filled("a + b", true), "a + b", (3, 3));
+        tally.add(&filled("a - b\n    c", false), "a - é", (8, 3));
+        assert_eq!((tally.holes, tally.exact, tally.closed), (2, 1, 1));
+        assert_eq!(tally.right_length, 1, "five tokens more are too many");
+        // "a - b\n    c" has 11 characters, 7 of which are other or more.
+        assert!((tally.edit_similarity - (1.0 + 4.0 / 11.0) / 2.0).abs() < 1e-9, "{tally:?}");
+        assert_eq!(tally.exact_first_line, 1);
+        tally.add(&filled("x\nz", false), "x\ny", (7, 3));
+        assert_eq!((tally.exact_first_line, tally.right_length), (2, 2));
+        assert_eq!((tally.cost.tokens, tally.cost.forwards), (18, 9));
+        assert_eq!((tally.cost.tokens_per_forward, tally.cost.forwards_per_token), (2.0, 0.5));
+        assert!((tally.cost.tokens_per_s - 200.0).abs() < 1e-6);
     }
 }

@@ -1,78 +1,235 @@
-//! `diffcoder-train eval`: what a model directory is worth on the validation split of a corpus.
+//! `diffcoder-train eval`: what a model directory is worth.
 
 mod bpb;
+mod calibrate;
+mod fill;
+mod humaneval;
 mod infill;
+mod mutate;
+pub mod sandbox;
+mod sweep;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use diffcoder_engine::infiller::{Sampling, Unmasking};
 use serde::Serialize;
 
 use crate::data::corpus::read_split;
+use crate::data::holes::HoleKind;
 use crate::data::{Document, Language, Split};
+use fill::{Filler, rule_name};
+use humaneval::{Completer, Completions, Problems};
+use infill::HoleSets;
+use sandbox::{Limits, Sandbox};
+use sweep::Point;
 
 /// Seed of every choice of validation texts and holes: each model is measured on the same ones.
 const CHOICE_SEED: u64 = 1;
 
-/// Measure a model directory on the validation split of a corpus.
+/// Measure a model directory on held-out code.
 #[derive(clap::Args, Debug)]
 pub struct EvalArgs {
     /// Model directory, as `export` wrote it.
     #[arg(long)]
-    model: PathBuf,
-    /// Corpus folder, as `data` wrote it.
-    #[arg(long)]
-    data: PathBuf,
+    model: Option<PathBuf>,
     /// What to measure.
     #[arg(long, value_enum)]
     suite: Suite,
-    /// How many documents of each language (bpb) or holes in all (infill).
+    /// Corpus folder, as `data` wrote it (bpb, infill), or a .jsonl or .jsonl.gz file of the benchmark.
     #[arg(long)]
+    data: Option<PathBuf>,
+    /// How many documents of each language (bpb), holes of each kind (infill) or problems, spread evenly (humaneval).
+    #[arg(long, visible_alias = "limit")]
     count: Option<usize>,
+    /// Kinds of holes that infill measures; all by default.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KINDS")]
+    holes: Vec<HoleKind>,
+    /// Most tokens of a fill.
+    #[arg(long)]
+    max_tokens: Option<usize>,
+    /// Confidence at which a mask becomes a token; that of the engine by default.
+    #[arg(long, conflicts_with = "steps")]
+    threshold: Option<f64>,
+    /// Denoising steps of a block instead of a threshold.
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Measure infill or humaneval-infilling with one unmasking rule after another; needs --out.
+    #[arg(long, conflicts_with_all = ["threshold", "steps", "calibrate"])]
+    sweep: bool,
+    /// Folder for the chart and the numbers of a sweep.
+    #[arg(long, requires = "sweep")]
+    out: Option<PathBuf>,
+    /// Look for the confidence from which on fills of single-line holes are worth showing.
+    #[arg(long, conflicts_with = "holes")]
+    calibrate: bool,
+    /// Run the completed programs of humaneval-infilling, in a sandbox.
+    #[arg(long)]
+    allow_exec: bool,
+    /// What completes the problems of humaneval-infilling.
+    #[arg(long, value_enum, default_value = "model")]
+    completions: Completions,
+    /// The Python that runs the programs.
+    #[arg(long, default_value = "python3")]
+    python: String,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
 }
 
-#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Suite {
     /// Bits per byte of plain text.
     Bpb,
-    /// Exact matches of single-line holes, through the engine as it serves.
+    /// Fills of held-out holes, through the engine as it serves.
     Infill,
+    /// pass@1 on a file of openai/human-eval-infilling.
+    HumanevalInfilling,
 }
 
 /// Documents of each language that `bpb` scores by default.
 const BPB_DOCUMENTS: usize = 60;
-/// Holes that `infill` fills by default.
+/// Holes of each kind that `infill` fills by default.
 const INFILL_HOLES: usize = 1000;
 
 /// Runs `diffcoder-train eval`.
 pub fn run_eval(args: &EvalArgs) -> Result<()> {
-    let documents = read_split(&args.data, Split::Validation)?;
+    ensure!(
+        !args.sweep || args.suite != Suite::Bpb,
+        "--sweep measures infill or humaneval-infilling"
+    );
+    ensure!(
+        !args.calibrate || args.suite == Suite::Infill,
+        "--calibrate looks at the holes of --suite infill"
+    );
+    ensure!(
+        args.sweep == args.out.is_some(),
+        "--sweep writes a chart and its numbers: name their folder with --out"
+    );
     match args.suite {
         Suite::Bpb => {
             let count = args.count.unwrap_or(BPB_DOCUMENTS);
-            let report = bpb::measure(&args.model, &documents, count)?;
-            print(args, &report, &report.table())
+            let report = bpb::measure(args.model()?, &args.documents()?, count)?;
+            args.print(&report, &report.table())
         }
-        Suite::Infill => {
-            let count = args.count.unwrap_or(INFILL_HOLES);
-            let report = infill::measure(&args.model, &documents, count)?;
-            print(args, &report, &report.table())
-        }
+        Suite::Infill => args.infill(),
+        Suite::HumanevalInfilling => args.humaneval(),
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn print(args: &EvalArgs, report: &impl Serialize, table: &str) -> Result<()> {
-    if args.json {
-        println!("{}", serde_json::to_string(report)?);
-    } else {
-        print!("{table}");
+impl EvalArgs {
+    fn model(&self) -> Result<&Path> {
+        self.model.as_deref().context("no model to measure: name its directory with --model")
     }
-    Ok(())
+
+    fn documents(&self) -> Result<Vec<Document>> {
+        let folder = self.data.as_ref().context(
+            "no held-out text: name the corpus folder that `diffcoder-train data` wrote with --data",
+        )?;
+        read_split(folder, Split::Validation)
+    }
+
+    fn unmasking(&self) -> Unmasking {
+        match (self.threshold, self.steps) {
+            (Some(threshold), _) => Unmasking::Threshold(threshold),
+            (None, Some(steps_per_block)) => Unmasking::Static { steps_per_block },
+            (None, None) => Sampling::default().unmasking,
+        }
+    }
+
+    fn infill(&self) -> Result<()> {
+        let kinds: &[HoleKind] = match &self.holes[..] {
+            _ if self.calibrate => &[HoleKind::SingleLine],
+            [] => &HoleKind::ALL,
+            kinds => kinds,
+        };
+        let count = self.count.unwrap_or(INFILL_HOLES);
+        let sets = HoleSets::choose(&self.documents()?, kinds, count)?;
+        let unmasking = self.unmasking();
+        if self.calibrate {
+            let mut filler = Filler::open(self.model()?, unmasking)?;
+            let rule = rule_name(unmasking);
+            let report = calibrate::measure(&mut filler, &sets, (rule, self.max_tokens))?;
+            return self.print(&report, &report.table());
+        }
+        let measure = |unmasking| {
+            let mut filler = Filler::open(self.model()?, unmasking)?;
+            infill::measure(&mut filler, &sets, (rule_name(unmasking), self.max_tokens))
+        };
+        let Some(out) = &self.out else {
+            let report = measure(unmasking)?;
+            return self.print(&report, &report.table());
+        };
+        let mut points = Vec::new();
+        for unmasking in sweep::rules() {
+            for (kind, results) in measure(unmasking)?.results {
+                if let Some(all) = results.get("all") {
+                    let worth = (all.exact_match, Some(all.edit_similarity));
+                    points.push(Point::new(kind.name(), unmasking, worth, all.cost));
+                }
+            }
+        }
+        self.finish_sweep(&sweep::Report::new("exact match", points), out)
+    }
+
+    fn humaneval(&self) -> Result<()> {
+        ensure!(
+            self.allow_exec,
+            "humaneval-infilling runs generated programs: allow it with --allow-exec (they run in a sandbox)"
+        );
+        let file = self.data.as_ref().context(
+            "no benchmark: name a file of openai/human-eval-infilling (HumanEval-SingleLineInfilling.jsonl.gz) with --data",
+        )?;
+        let problems = Problems::read(file, self.count)?;
+        let helper = std::env::current_exe().context("cannot find this program's own file")?;
+        let sandbox = Sandbox::open(&helper, &self.python, Limits::default())?;
+        let measure = |unmasking| {
+            let mut completer = match self.completions {
+                Completions::Canonical | Completions::Mutated => None,
+                Completions::Model => Some(Completer {
+                    filler: Filler::open(self.model()?, unmasking)?,
+                    rule: rule_name(unmasking),
+                    max_tokens: self.max_tokens,
+                }),
+            };
+            humaneval::measure(&problems, self.completions, completer.as_mut(), &sandbox)
+        };
+        let Some(out) = &self.out else {
+            let report = measure(self.unmasking())?;
+            return self.print(&report, &report.table());
+        };
+        ensure!(
+            self.completions == Completions::Model,
+            "--sweep varies how the model decodes: leave --completions away"
+        );
+        let mut points = Vec::new();
+        for unmasking in sweep::rules() {
+            let report = measure(unmasking)?;
+            points.push(Point::new(
+                &report.file,
+                unmasking,
+                (report.pass_at_1, None),
+                report.cost.unwrap_or_default(),
+            ));
+        }
+        self.finish_sweep(&sweep::Report::new("pass@1", points), out)
+    }
+
+    fn finish_sweep(&self, report: &sweep::Report, out: &Path) -> Result<()> {
+        report.write(out)?;
+        self.print(report, &report.table())
+    }
+
+    #[expect(clippy::print_stdout, reason = "the result of the command")]
+    fn print(&self, report: &impl Serialize, table: &str) -> Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string(report)?);
+        } else {
+            print!("{table}");
+        }
+        Ok(())
+    }
 }
 
 fn by_language(documents: &[Document]) -> Result<BTreeMap<Language, Vec<&Document>>> {

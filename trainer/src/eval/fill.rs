@@ -1,0 +1,121 @@
+//! Holes filled by the engine as it serves them, and what that costs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use diffcoder_engine::cancel::CancelToken;
+use diffcoder_engine::engine::Engine;
+use diffcoder_engine::infiller::{
+    Finish, InfillLimits, InfillRequest, InfillStats, Infiller as _, Sampling, Segment, Unmasking,
+};
+
+/// An engine that fills one hole after another.
+pub(super) struct Filler {
+    engine: Engine,
+    unmasking: Unmasking,
+    asked: usize,
+}
+
+/// What came back for one hole.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Filled {
+    /// The fill.
+    pub text: String,
+    /// Geometric mean of its tokens' confidences, the closing one's included.
+    pub confidence: f32,
+    /// Whether the model closed the hole itself.
+    pub closed: bool,
+    /// What it cost.
+    pub stats: InfillStats,
+}
+
+impl Filler {
+    /// Loads a model directory. Nothing is cached yet, so that no rule profits from the prompts of another.
+    pub(super) fn open(dir: &Path, unmasking: Unmasking) -> Result<Self> {
+        Ok(Self { engine: Engine::from_dir(dir)?, unmasking, asked: 0 })
+    }
+
+    /// Fills the hole between two texts with at most `max_tokens` tokens.
+    pub(super) fn fill(&mut self, left: &str, right: &str, max_tokens: usize) -> Result<Filled> {
+        // A name of its own for each hole: no window is carried over from the one before.
+        let document_key = format!("hole {}", self.asked);
+        self.asked += 1;
+        let segments = vec![
+            Segment::Text(left.into()),
+            Segment::Hole { draft: Arc::from("") },
+            Segment::Text(right.into()),
+        ];
+        let request = InfillRequest {
+            limits: InfillLimits { max_tokens, ..InfillLimits::default() },
+            sampling: Sampling { unmasking: self.unmasking, ..Sampling::default() },
+            ..InfillRequest::new(document_key, segments)
+        };
+        let mut infill = self.engine.infill(&request, &CancelToken::new(), &mut |_| ())?;
+        let fill = infill.holes.swap_remove(0);
+        Ok(Filled {
+            text: fill.text,
+            confidence: fill.confidence,
+            closed: fill.finish == Finish::EndOfText,
+            stats: infill.stats,
+        })
+    }
+
+    /// Tokens of a text.
+    pub(super) fn tokens(&self, text: &str) -> Result<usize> {
+        Ok(self.engine.tokenizer().encode(text)?.len())
+    }
+}
+
+/// What some fills cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Cost {
+    /// Holes filled.
+    pub fills: usize,
+    /// Tokens of the fills, closing ones included.
+    pub tokens: usize,
+    /// Forwards, prefill included.
+    pub forwards: usize,
+    /// Time in the engine.
+    pub seconds: f64,
+    /// `forwards / tokens`.
+    pub forwards_per_token: f64,
+    /// `tokens / forwards`.
+    pub tokens_per_forward: f64,
+    /// `tokens / seconds`.
+    pub tokens_per_s: f64,
+    /// Mean time of a fill.
+    pub mean_ms: f64,
+}
+
+impl Cost {
+    /// Adds the cost of one fill.
+    pub(super) fn add(&mut self, stats: &InfillStats) {
+        self.fills += 1;
+        self.tokens += stats.tokens;
+        self.forwards += stats.forwards;
+        self.seconds += stats.wall.as_secs_f64();
+        self.forwards_per_token = self.forwards as f64 / self.tokens.max(1) as f64;
+        self.tokens_per_forward = self.tokens as f64 / self.forwards.max(1) as f64;
+        self.tokens_per_s = self.tokens as f64 / self.seconds.max(f64::MIN_POSITIVE);
+        self.mean_ms = self.seconds * 1e3 / self.fills as f64;
+    }
+
+    /// For people.
+    pub(super) fn words(&self) -> String {
+        format!(
+            "{:.2} forwards per token ({:.2} tokens per forward), {:.0} tokens/s, {:.1} ms a fill",
+            self.forwards_per_token, self.tokens_per_forward, self.tokens_per_s, self.mean_ms
+        )
+    }
+}
+
+/// An unmasking rule in words.
+pub(super) fn rule_name(unmasking: Unmasking) -> String {
+    match unmasking {
+        Unmasking::Threshold(threshold) => format!("threshold {threshold}"),
+        Unmasking::Static { steps_per_block } => format!("{steps_per_block} steps a block"),
+    }
+}
