@@ -14,6 +14,7 @@ pub mod attention;
 mod attention_chunk;
 pub mod cached_attention;
 pub mod cross_entropy;
+pub mod cuda;
 pub mod doubled;
 pub mod embedding;
 pub mod exp;

@@ -1,0 +1,9 @@
+//! The CUDA kernels' own sources and launches, run on an emulator, against the CPU kernels.
+//!
+//! Needs a C++ compiler and an x86-64 or Arm Linux machine, no GPU. Where there is no compiler the tests say so and pass:
+//! nothing else in the repository needs one.
+
+mod attention;
+mod emulator;
+mod optimizer;
+mod rowwise;
