@@ -228,8 +228,10 @@ fn rowwise() {
     };
     line("rms_norm 4096 x 256", &mut || rms_norm(&x, &w, 1e-6, &mut y));
     let mut dx = x.clone();
-    line("rms_norm backward", &mut || rms_norm_backward(&x, &w, 1e-6, &y, &mut dx, &mut dw));
-    line("rope 4096 x 4 x 64", &mut || rope(&x, 4, &table, &positions, &mut dx));
+    line("rms_norm backward", &mut || {
+        rms_norm_backward(&x, &w, 1e-6, &y, (&mut dx, Beta::Overwrite), &mut dw)
+    });
+    line("rope 4096 x 4 x 64", &mut || rope(&x, None, &table, &positions, &mut dx));
     line("swiglu 4096 x 768", &mut || swiglu(&gate, &up, &mut dgate));
     line("swiglu backward", &mut || swiglu_backward(&gate, &up, &dy, &mut dgate, &mut dup));
     line("adamw, 4 Mi numbers", &mut || adamw_update(&mut p, &g, &mut m, &mut v, step));

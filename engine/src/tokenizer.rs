@@ -55,6 +55,14 @@ pub const FIM_MIDDLE: &str = "<[fim-middle]>";
 /// Opens the rest of the hole's last line (our `Holes` layout).
 pub const FIM_REST: &str = "<[fim-rest]>";
 
+/// Most holes of one prompt in the `Holes` layout.
+pub const MAX_HOLES: usize = 8;
+
+/// Marks hole `index` of a prompt, and opens its fill (our `Holes` layout).
+fn hole_marker(index: usize) -> String {
+    format!("<[h_{index}]>")
+}
+
 /// Ids of the special tokens of a model directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecialTokens {
@@ -70,6 +78,8 @@ pub struct SpecialTokens {
     pub fim_rest: Option<u32>,
     /// Precedes a path.
     pub filename: Option<u32>,
+    /// The markers of several holes; the first one is that of the hole between P and S (our `Holes` layout).
+    pub holes: Option<[u32; MAX_HOLES]>,
 }
 
 /// Ids of the fill-in-the-middle markers.
@@ -164,6 +174,8 @@ impl Tokenizer {
             }
             _ => None,
         };
+        let markers: Vec<u32> =
+            (0..MAX_HOLES).filter_map(|index| plain(&hole_marker(index))).collect();
         let special = SpecialTokens {
             bos: id_of("bos_token", BOS),
             eos,
@@ -171,6 +183,7 @@ impl Tokenizer {
             fim,
             fim_rest: plain(FIM_REST),
             filename: plain(FILENAME),
+            holes: markers.try_into().ok(),
         };
         Ok(Self { inner, special })
     }

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
 use diffcoder_engine::kernels::matmul::Precision;
-use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::mask::SequenceMask;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
+use diffcoder_engine::model::{Gradients, Model};
 
 const VALUE_TOLERANCE: f32 = 1e-5; // f32, relative to the largest value
 const GRADIENT_TOLERANCE: f32 = 2e-5; // f32, relative to the largest entry of the tensor's gradient
@@ -22,8 +22,12 @@ fn golden(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/models").join(model)
 }
 
-/// Values and the gradient of every parameter, of a scalar made from one forward.
-fn run(model: &str, ops: Ops, scalar: &dyn Fn(&Model) -> Tensor) -> BTreeMap<String, Vec<f32>> {
+/// Values and the gradient of every parameter, of the weighted sum of what one forward gives.
+fn run(
+    model: &str,
+    ops: Ops,
+    losses: &dyn Fn(&Model) -> (Tensor, Tensor),
+) -> BTreeMap<String, Vec<f32>> {
     let config = ModelConfig::from_json(
         &std::fs::read_to_string(golden(model).join("config.json")).unwrap(),
     )
@@ -35,13 +39,15 @@ fn run(model: &str, ops: Ops, scalar: &dyn Fn(&Model) -> Tensor) -> BTreeMap<Str
     }
     let tensors = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
     let model = Model::new(&config, Weights::from_tensors(tensors, "variables"), ops).unwrap();
-    let value = scalar(&model);
-    let gradients = value.backward().unwrap();
+    let model = model.recorded();
+    let (nll, weights) = losses(&model);
+    let mut gradients = Gradients::default();
+    model.backward(&nll, &weights, &mut gradients).unwrap();
     let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let mut all = BTreeMap::from([("value".to_owned(), flat(&value))]);
+    let mut all = BTreeMap::from([("value".to_owned(), flat(&nll))]);
     for (name, var) in &vars {
-        let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
-        all.insert(name.clone(), flat(gradient));
+        let gradient = gradients.take(var).unwrap_or_else(|| panic!("{name} has no gradient"));
+        all.insert(name.clone(), flat(&gradient));
     }
     all
 }
@@ -70,16 +76,14 @@ fn ids(seed: u32, len: usize) -> Tensor {
     Tensor::from_vec(ids, (2, len), &Device::Cpu).unwrap()
 }
 
-/// Weighted sum of the losses of some rows, so that every row has another gradient and some have none.
-fn loss(model: &Model, hidden: &Tensor) -> Tensor {
-    let hidden = hidden.flatten(0, hidden.rank() - 2).unwrap();
-    let (rows, _d) = hidden.dims2().unwrap();
-    let targets: Vec<u32> = (0..rows as u32).map(|i| i * 31 % 500).collect();
-    let weights: Vec<f32> =
-        (0..rows).map(|i| if i % 3 == 0 { 0.0 } else { (i % 5) as f32 + 0.5 }).collect();
-    let targets = Tensor::from_vec(targets, rows, &Device::Cpu).unwrap();
-    let weights = Tensor::from_vec(weights, rows, &Device::Cpu).unwrap();
-    (model.head_nll(&hidden, &targets).unwrap() * weights).unwrap().sum_all().unwrap()
+/// Cross-entropies of two rows in three, and weights: every row gets another gradient, and some rows none.
+fn loss(model: &Model, hidden: &Tensor) -> (Tensor, Tensor) {
+    let n_rows = (hidden.elem_count() / model.config().hidden_size) as u32;
+    let rows: Vec<u32> = (0..n_rows).filter(|i| i % 3 != 0).collect();
+    let targets: Vec<u32> = rows.iter().map(|i| i * 31 % 500).collect();
+    let weights: Vec<f32> = rows.iter().map(|i| (i % 5) as f32 + 0.5).collect();
+    let nll = model.head_nll(hidden, &rows, &targets).unwrap();
+    (nll, Tensor::from_vec(weights, rows.len(), &Device::Cpu).unwrap())
 }
 
 fn compare(fused: Ops, tolerance: (f32, f32)) {
@@ -121,4 +125,37 @@ fn f32_kernels_agree_with_the_plain_operations() {
 #[test]
 fn bf16_kernels_agree_within_their_rounding() {
     compare(Ops::Fused { precision: Precision::Bf16 }, (BF16_TOLERANCE, BF16_TOLERANCE));
+}
+
+#[test]
+fn gradients_of_micro_batches_add_up_and_unrecorded_models_have_none() {
+    let directory = golden("qwen3");
+    let config =
+        ModelConfig::from_json(&std::fs::read_to_string(directory.join("config.json")).unwrap())
+            .unwrap();
+    let positions: Vec<u32> = (0..LEN as u32).collect();
+    let weights = Weights::from_dir(&directory).unwrap();
+    let model = Model::new(&config, weights, Ops::default()).unwrap();
+    let losses = |model: &Model, seed| {
+        let hidden = model.forward_sequence(&ids(seed, LEN), &positions, SequenceMask::Causal);
+        loss(model, &hidden.unwrap())
+    };
+    let (nll, weights) = losses(&model, 1);
+    let error = model.backward(&nll, &weights, &mut Gradients::default()).unwrap_err();
+    assert!(error.to_string().contains("recorded"), "{error}");
+
+    let norm = |seeds: &[u32]| {
+        let (recorded, mut sums) = (model.recorded(), Gradients::default());
+        for &seed in seeds {
+            let (nll, weights) = losses(&recorded, seed);
+            recorded.backward(&nll, &weights, &mut sums).unwrap();
+        }
+        let gradient = sums.take(model.embedding()).unwrap();
+        gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let (one, two, both) = (norm(&[1]), norm(&[2]), norm(&[1, 2]));
+    let scale = both.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+    for ((one, two), both) in one.iter().zip(&two).zip(&both) {
+        assert!((one + two - both).abs() < 1e-5 * scale, "{one} + {two} is not {both}");
+    }
 }

@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
     let documents = Arc::new(corpus::read_split(&data, Split::Train)?);
     let names = tokenizers::Tokenizer::from_file(tokenizer.join("tokenizer.json"))
         .map_err(anyhow::Error::msg)?;
-    let options = SampleOptions { infill_rate: 0.65, block_length: 4 };
+    let options = SampleOptions { infill_rate: 0.65, multi_hole_rate: 0.6, block_length: 4 };
     let sampler = Sampler::new(Tokenizer::from_dir(&tokenizer)?, options)?;
     let loader = Loader::new(documents, sampler, LoaderOptions { rows, len, seed: 0 })?;
     let start = std::time::Instant::now();

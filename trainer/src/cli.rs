@@ -166,6 +166,7 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
     let open_stage = |stage: &Stage, first_step| -> Result<Batches> {
         let sampling = SampleOptions {
             infill_rate: stage.section.infill_rate,
+            multi_hole_rate: stage.section.multi_hole_rate,
             block_length: recipe.objective.block,
         };
         let shape = LoaderOptions {

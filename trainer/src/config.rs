@@ -197,6 +197,13 @@ pub struct StageSection {
     pub micro_rows: usize,
     /// Share of documents laid out as infill samples, 0 to 1.
     pub infill_rate: f64,
+    /// Share of the infill samples that have two to eight holes, 0 to 1: more fills for the same context.
+    #[serde(default = "default_multi_hole_rate")]
+    pub multi_hole_rate: f64,
+}
+
+fn default_multi_hole_rate() -> f64 {
+    0.6
 }
 
 /// `[optimizer]`
@@ -437,7 +444,8 @@ impl ModelSection {
 
 impl StageSection {
     fn check(&self, block: usize) -> Result<(), String> {
-        let Self { steps, seq_len, batch_rows, micro_rows, infill_rate, .. } = *self;
+        let Self { steps, seq_len, batch_rows, micro_rows, infill_rate, multi_hole_rate, .. } =
+            *self;
         if steps == 0 || seq_len == 0 || batch_rows == 0 || micro_rows == 0 {
             return Err("steps, seq_len, batch_rows and micro_rows must be above 0".to_owned());
         }
@@ -462,8 +470,10 @@ impl StageSection {
                 "its {tokens:.1e} tokens are more than can be counted: lower steps, batch_rows or seq_len"
             ));
         }
-        if !(0.0..=1.0).contains(&infill_rate) {
-            return Err(format!("infill_rate {infill_rate} is no share: choose 0 to 1"));
+        for (name, rate) in [("infill_rate", infill_rate), ("multi_hole_rate", multi_hole_rate)] {
+            if !(0.0..=1.0).contains(&rate) {
+                return Err(format!("{name} {rate} is no share: choose 0 to 1"));
+            }
         }
         Ok(())
     }

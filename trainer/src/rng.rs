@@ -12,6 +12,8 @@ pub enum Stream {
     Noise,
     /// Initial weights.
     Init,
+    /// The order of visits in an epoch; its number stands for the step.
+    Epoch,
 }
 
 /// The generator of one stream of one step of a run.
@@ -20,6 +22,7 @@ pub fn stream(run_seed: u64, step: u64, stream: Stream) -> ChaCha8Rng {
         Stream::Data => 1,
         Stream::Noise => 2,
         Stream::Init => 3,
+        Stream::Epoch => 4,
     };
     keyed([run_seed, step, tag, 0])
 }
@@ -49,6 +52,7 @@ mod tests {
             draw(7, 4, Stream::Data),
             draw(7, 3, Stream::Noise),
             draw(7, 3, Stream::Init),
+            draw(7, 3, Stream::Epoch),
             draw(3, 7, Stream::Data),
         ];
         assert!(others.iter().all(|other| *other != first));

@@ -6,12 +6,12 @@ use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use diffcoder_engine::error::{EngineError, Result};
-use diffcoder_engine::model::Model;
 use diffcoder_engine::model::mask::SequenceMask;
+use diffcoder_engine::model::{Gradients, Model};
 
 use crate::data::loader::Batch;
 use crate::objective::corrupt::{Rows, Uniforms, corrupt_with};
-use crate::objective::loss::{Normaliser, next_token_targets, weighted_loss};
+use crate::objective::loss::{Normaliser, next_token_targets};
 use crate::objective::noise::NoiseRule;
 use crate::parameters::Parameters;
 
@@ -93,13 +93,13 @@ impl Task {
         self.rows.len()
     }
 
-    /// Loss and summed cross-entropy of batch rows `first..first + n`: the loss counts its share of the whole step.
+    /// What batch rows `first..first + n` predict: cross-entropies (R), and the weight of each in the loss of the step.
     fn micro_batch(
         &self,
         model: &Model,
         batch: &Batch,
         (first, n): (usize, usize),
-    ) -> Result<Option<(Tensor, f64)>> {
+    ) -> Result<Option<(Tensor, Vec<f32>)>> {
         let tokens = first * batch.len..(first + n) * batch.len;
         let from = self.rows.partition_point(|&row| (row as usize) < tokens.start);
         let to = self.rows.partition_point(|&row| (row as usize) < tokens.end);
@@ -112,20 +112,14 @@ impl Task {
         let clean = ids(&batch.tokens)?;
         let hidden = match &self.noisy {
             None => model.forward_sequence(&clean, &positions, SequenceMask::Causal)?,
-            Some(noisy) => {
-                model.forward_doubled(&ids(noisy)?, &clean, &positions, self.block)?.get(0)?
-            }
+            // The noisy half comes first: its rows are those of the batch.
+            Some(noisy) => model.forward_doubled(&ids(noisy)?, &clean, &positions, self.block)?,
         };
         let rows: Vec<u32> =
             self.rows[from..to].iter().map(|&row| row - tokens.start as u32).collect();
-        let n_rows = rows.len();
-        let hidden = hidden
-            .flatten(0, 1)?
-            .index_select(&Tensor::from_vec(rows, n_rows, &Device::Cpu)?, 0)?;
-        let targets = Tensor::from_slice(&self.targets[from..to], n_rows, &Device::Cpu)?;
-        let nll = model.head_nll(&hidden, &targets)?;
-        let cross_entropy = nll.detach().to_vec1::<f32>()?.iter().map(|&nll| f64::from(nll)).sum();
-        Ok(Some((weighted_loss(&nll, &self.weights[from..to], self.divisor)?, cross_entropy)))
+        let nll = model.head_nll(&hidden, &rows, &self.targets[from..to])?;
+        let share = |weight: &f32| (f64::from(*weight) / self.divisor) as f32;
+        Ok(Some((nll, self.weights[from..to].iter().map(share).collect())))
     }
 }
 
@@ -152,23 +146,24 @@ pub fn step_gradients(
     task: &Task,
     micro_rows: usize,
 ) -> Result<Option<StepGradients>> {
+    let model = model.recorded();
     let (mut loss, mut cross_entropy) = (0.0, 0.0);
-    let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
+    let mut sums = Gradients::default();
     for first in (0..batch.rows).step_by(micro_rows) {
         let n = micro_rows.min(batch.rows - first);
-        let Some((micro_loss, micro_sum)) = task.micro_batch(model, batch, (first, n))? else {
+        let Some((nll, weights)) = task.micro_batch(&model, batch, (first, n))? else {
             continue;
         };
-        loss += f64::from(micro_loss.to_scalar::<f32>()?);
-        cross_entropy += micro_sum;
-        let mut store = micro_loss.backward()?;
-        for (name, variable) in parameters.variables() {
-            let Some(gradient) = store.remove(variable) else { continue };
-            let sum = match gradients.remove(name) {
-                Some(earlier) => (earlier + gradient)?,
-                None => gradient,
-            };
-            gradients.insert(name.clone(), sum);
+        for (nll, weight) in nll.to_vec1::<f32>()?.into_iter().zip(&weights) {
+            loss += f64::from(nll) * f64::from(*weight);
+            cross_entropy += f64::from(nll);
+        }
+        model.backward(&nll, &Tensor::from_vec(weights, nll.shape(), nll.device())?, &mut sums)?;
+    }
+    let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (name, variable) in parameters.variables() {
+        if let Some(gradient) = sums.take(variable) {
+            gradients.insert(name.clone(), gradient);
         }
     }
     if gradients.is_empty() {

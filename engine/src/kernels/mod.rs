@@ -12,6 +12,7 @@ pub mod adamw;
 mod amx;
 pub mod attention;
 mod attention_chunk;
+pub mod buffer;
 pub mod cached_attention;
 pub mod cross_entropy;
 pub mod cuda;

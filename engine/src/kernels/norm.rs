@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::matmul::Beta;
 use super::scratch::Scratch;
 use super::simd::{dot, multiply_add, multiversion};
 
@@ -27,7 +28,7 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
         .for_each(|(y, x)| norm_rows(x, weight, eps, y));
 }
 
-/// The gradient of [`rms_norm`]: `dx` is overwritten, `dweight` is added to.
+/// The gradient of [`rms_norm`]: `dx` is written or added to as its [`Beta`] says, `dweight` is added to.
 ///
 /// x, dy, dx: (R, D), weight, dweight: (D).
 #[expect(clippy::too_many_arguments, reason = "one slice per operand of the formula")]
@@ -36,7 +37,7 @@ pub fn rms_norm_backward(
     weight: &[f32],
     eps: f32,
     dy: &[f32],
-    dx: &mut [f32],
+    (dx, beta): (&mut [f32], Beta),
     dweight: &mut [f32],
 ) {
     let width = weight.len();
@@ -54,7 +55,7 @@ pub fn rms_norm_backward(
         .zip(dx.par_chunks_mut(chunk))
         .zip(x.par_chunks(chunk).zip(dy.par_chunks(chunk)))
         .for_each(|((partial, dx), (x, dy))| {
-            norm_rows_backward(Rows { x, dy, weight, eps }, dx, partial)
+            norm_rows_backward(Rows { x, dy, weight, eps }, dx, beta, partial)
         });
     for partial in partial.chunks_exact(width) {
         for (total, part) in dweight.iter_mut().zip(partial) {
@@ -63,15 +64,15 @@ pub fn rms_norm_backward(
     }
 }
 
-struct Rows<'a> {
-    x: &'a [f32],
-    dy: &'a [f32],
-    weight: &'a [f32],
-    eps: f32,
+pub(super) struct Rows<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) dy: &'a [f32],
+    pub(super) weight: &'a [f32],
+    pub(super) eps: f32,
 }
 
 multiversion! {
-    fn norm_rows(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    pub(super) fn norm_rows(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
         let width = weight.len();
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
             let inverse = 1.0 / (dot::<FMA>(x, x) / width as f32 + eps).sqrt();
@@ -83,18 +84,25 @@ multiversion! {
 }
 
 multiversion! {
-    fn norm_rows_backward(rows: Rows<'_>, dx: &mut [f32], dweight: &mut [f32]) {
+    pub(super) fn norm_rows_backward(rows: Rows<'_>, dx: &mut [f32], beta: Beta, dweight: &mut [f32]) {
         let Rows { x, dy, weight, eps } = rows;
         let width = weight.len();
+        let mut weighted = Scratch::<f32>::new(width);
         for ((x, dy), dx) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width)) {
             let inverse = 1.0 / (dot::<FMA>(x, x) / width as f32 + eps).sqrt();
-            for ((dx, dy), w) in dx.iter_mut().zip(dy).zip(weight) {
-                *dx = dy * w;
+            for ((weighted, dy), w) in weighted.iter_mut().zip(dy).zip(weight) {
+                *weighted = dy * w;
             }
-            let pull = dot::<FMA>(dx, x) / width as f32 * inverse * inverse * inverse;
-            for (((dx, x), dy), dw) in dx.iter_mut().zip(x).zip(dy).zip(dweight.iter_mut()) {
-                *dx = multiply_add::<FMA>(*dx, inverse, -(x * pull));
+            let pull = dot::<FMA>(&weighted, x) / width as f32 * inverse * inverse * inverse;
+            for (((weighted, x), dy), dw) in
+                weighted.iter_mut().zip(x).zip(dy).zip(dweight.iter_mut())
+            {
+                *weighted = multiply_add::<FMA>(*weighted, inverse, -(x * pull));
                 *dw = multiply_add::<FMA>(dy * inverse, *x, *dw);
+            }
+            match beta {
+                Beta::Overwrite => dx.copy_from_slice(&weighted),
+                Beta::Accumulate => dx.iter_mut().zip(weighted.iter()).for_each(|(dx, x)| *dx += x),
             }
         }
     }

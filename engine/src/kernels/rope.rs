@@ -1,7 +1,11 @@
-//! Rotary position embedding in the half-split convention: element `i` of a head turns with element `i + Dh/2`.
+//! Rotary position embedding in the half-split convention, element `i` of a head turning with element `i + Dh/2`, after
+//! an optional norm of each head.
 
 use rayon::prelude::*;
 
+use super::matmul::Beta;
+use super::norm::{Rows, norm_rows, norm_rows_backward};
+use super::scratch::Scratch;
 use super::simd::{multiply_add, multiversion};
 
 /// Rows of one piece of work.
@@ -66,71 +70,114 @@ enum Direction {
     Backward,
 }
 
-/// Turns every head of row `r` by the angles of `positions[r]`.
+/// Norms each head of `x` where `norm` gives the weight (Dh) and epsilon, then turns it by the position of its row.
 ///
-/// x, y: (R, heads, Dh), positions: (R), each below the table's count.
-pub fn rope(x: &[f32], heads: usize, table: &RopeTable, positions: &[u32], y: &mut [f32]) {
-    turn(Turn { heads, table, direction: Direction::Forward }, x, positions, y);
-}
-
-/// The gradient of [`rope`]: turns back by the same angles. `dx` is overwritten.
-///
-/// dy, dx: (R, heads, Dh), positions: (R).
-pub fn rope_backward(
-    dy: &[f32],
-    heads: usize,
+/// x, y: (R, heads, Dh), positions: R.
+pub fn rope(
+    x: &[f32],
+    norm: Option<(&[f32], f32)>,
     table: &RopeTable,
     positions: &[u32],
+    y: &mut [f32],
+) {
+    let Some(row) = row_length(x.len(), table, positions) else { return };
+    assert_eq!(x.len(), y.len(), "y must have the shape of x");
+    let chunk = row * CHUNK_ROWS;
+    let work = |((y, x), positions): ((&mut [f32], &[f32]), &[u32])| {
+        match norm {
+            Some((weight, eps)) => norm_rows(x, weight, eps, y),
+            None => y.copy_from_slice(x),
+        }
+        turn_rows(table, Direction::Forward, positions, y);
+    };
+    if x.len() <= chunk {
+        return work(((y, x), positions));
+    }
+    y.par_chunks_mut(chunk)
+        .zip(x.par_chunks(chunk))
+        .zip(positions.par_chunks(CHUNK_ROWS))
+        .for_each(work);
+}
+
+/// The gradient of [`rope`]; `dx` is overwritten, the gradient of the norm's weight (third of `norm`) is added to.
+///
+/// x, dy, dx: (R, heads, Dh), positions: R.
+pub fn rope_backward(
+    x: &[f32],
+    norm: Option<(&[f32], f32, &mut [f32])>,
+    table: &RopeTable,
+    positions: &[u32],
+    dy: &[f32],
     dx: &mut [f32],
 ) {
-    turn(Turn { heads, table, direction: Direction::Backward }, dy, positions, dx);
+    let Some(row) = row_length(dy.len(), table, positions) else { return };
+    assert_eq!(x.len(), dy.len(), "x must have the shape of dy");
+    assert_eq!(dy.len(), dx.len(), "dx must have the shape of dy");
+    let chunk = row * CHUNK_ROWS;
+    let Some((weight, eps, dweight)) = norm else {
+        dx.par_chunks_mut(chunk)
+            .zip(dy.par_chunks(chunk))
+            .zip(positions.par_chunks(CHUNK_ROWS))
+            .for_each(|((dx, dy), positions)| {
+                dx.copy_from_slice(dy);
+                turn_rows(table, Direction::Backward, positions, dx);
+            });
+        return;
+    };
+    assert_eq!(weight.len(), dweight.len(), "dweight must have the shape of the weight");
+    let width = weight.len();
+    let mut partial = Scratch::<f32>::zeroed(x.len().div_ceil(chunk) * width);
+    partial
+        .par_chunks_mut(width)
+        .zip(dx.par_chunks_mut(chunk).zip(positions.par_chunks(CHUNK_ROWS)))
+        .zip(x.par_chunks(chunk).zip(dy.par_chunks(chunk)))
+        .for_each(|((partial, (dx, positions)), (x, dy))| {
+            let mut turned = Scratch::<f32>::new(dy.len());
+            turned.copy_from_slice(dy);
+            turn_rows(table, Direction::Backward, positions, &mut turned);
+            norm_rows_backward(Rows { x, dy: &turned, weight, eps }, dx, Beta::Overwrite, partial);
+        });
+    for partial in partial.chunks_exact(width) {
+        dweight.iter_mut().zip(partial).for_each(|(total, part)| *total += part);
+    }
 }
 
-#[derive(Clone, Copy)]
-struct Turn<'a> {
-    heads: usize,
-    table: &'a RopeTable,
-    direction: Direction,
-}
-
-fn turn(turn: Turn<'_>, x: &[f32], positions: &[u32], y: &mut [f32]) {
-    let row = turn.heads * turn.table.head_size();
-    assert_eq!(x.len(), positions.len() * row, "x must hold one row of heads per position");
-    assert_eq!(x.len(), y.len(), "y must have the shape of x");
-    let known = turn.table.positions();
+/// Numbers of a row; none without rows.
+fn row_length(len: usize, table: &RopeTable, positions: &[u32]) -> Option<usize> {
+    let known = table.positions();
     assert!(
         positions.iter().all(|&p| (p as usize) < known),
         "a position lies outside the table of {known}"
     );
-    if positions.len() <= CHUNK_ROWS {
-        return turn_rows(turn, x, positions, y);
+    if positions.is_empty() {
+        assert_eq!(len, 0, "x must hold one row of heads per position");
+        return None;
     }
-    let chunk = row * CHUNK_ROWS;
-    y.par_chunks_mut(chunk)
-        .zip(x.par_chunks(chunk))
-        .zip(positions.par_chunks(CHUNK_ROWS))
-        .for_each(|((y, x), positions)| turn_rows(turn, x, positions, y));
+    let row = len / positions.len();
+    assert!(
+        len.is_multiple_of(positions.len()) && row.is_multiple_of(table.head_size()),
+        "x must hold one row of heads per position"
+    );
+    (row > 0).then_some(row)
 }
 
 multiversion! {
-    fn turn_rows(turn: Turn<'_>, x: &[f32], positions: &[u32], y: &mut [f32]) {
-        let Turn { heads, table, direction } = turn;
+    fn turn_rows(table: &RopeTable, direction: Direction, positions: &[u32], x: &mut [f32]) {
         let half = table.half;
         let sign = match direction {
             Direction::Forward => 1.0,
             Direction::Backward => -1.0,
         };
-        let row = heads * half * 2;
-        for ((x, y), &position) in x.chunks_exact(row).zip(y.chunks_exact_mut(row)).zip(positions) {
+        let row = x.len() / positions.len().max(1);
+        for (x, &position) in x.chunks_exact_mut(row).zip(positions) {
             let at = position as usize * half;
             let (cos, sin) = (&table.cos[at..at + half], &table.sin[at..at + half]);
-            for (x, y) in x.chunks_exact(half * 2).zip(y.chunks_exact_mut(half * 2)) {
-                let (x_low, x_high) = x.split_at(half);
-                let (y_low, y_high) = y.split_at_mut(half);
+            for x in x.chunks_exact_mut(half * 2) {
+                let (low, high) = x.split_at_mut(half);
                 for i in 0..half {
-                    let s = sin[i] * sign;
-                    y_low[i] = multiply_add::<FMA>(x_low[i], cos[i], -(x_high[i] * s));
-                    y_high[i] = multiply_add::<FMA>(x_high[i], cos[i], x_low[i] * s);
+                    let (a, b, s) = (low[i], high[i], sin[i] * sign);
+                    low[i] = multiply_add::<FMA>(a, cos[i], -(b * s));
+                    high[i] = multiply_add::<FMA>(b, cos[i], a * s);
                 }
             }
         }

@@ -8,7 +8,7 @@ use crate::kernels::matmul::Precision;
 use crate::model::RowGroup;
 use crate::model::config::{Dialect, ModelConfig};
 use crate::model::mask::SequenceMask;
-use crate::model::ops::{Ops, SequenceShape, cpu_vec};
+use crate::model::ops::{OpSet, SequenceShape, cpu_vec};
 use crate::model::rope::Rotation;
 use crate::model::weights::Weights;
 
@@ -22,6 +22,7 @@ pub(crate) enum Plan<'a, 'g> {
     Cached(&'a mut [RowGroup<'g>]),
 }
 
+#[derive(Clone)]
 pub(crate) struct Attention {
     layer: usize,
     query: Projection,
@@ -35,6 +36,7 @@ pub(crate) struct Attention {
     eps: f32,
 }
 
+#[derive(Clone)]
 struct Projection {
     weight: Tensor,       // (heads * Dh, D)
     bias: Option<Tensor>, // (heads * Dh)
@@ -79,28 +81,23 @@ impl Attention {
         })
     }
 
-    /// x: (R, D) -> (R, D).
+    /// x, residual: (R, D) -> residual + attention(x): (R, D).
     pub(crate) fn forward(
         &self,
-        x: &Tensor,
-        ops: &Ops,
+        (x, residual): (&Tensor, &Tensor),
+        ops: OpSet<'_>,
         rotation: &Rotation,
         plan: &mut Plan<'_, '_>,
     ) -> Result<Tensor> {
-        let (rows, _d) = x.dims2()?;
-        let heads = |projection: &Projection, n_heads: usize| -> Result<Tensor> {
-            let flat = ops.linear(x, &projection.weight, projection.bias.as_ref())?;
-            Ok(flat.reshape((rows, n_heads, self.head_size))?)
+        let project =
+            |Projection { weight, bias }: &Projection| ops.linear(x, weight, bias.as_ref());
+        let (query_norm, key_norm) = match &self.head_norms {
+            Some((query, key)) => (Some((query, self.eps)), Some((key, self.eps))),
+            None => (None, None),
         };
-        let mut query = heads(&self.query, self.n_heads)?;
-        let mut key = heads(&self.key, self.n_kv_heads)?;
-        let value = heads(&self.value, self.n_kv_heads)?;
-        if let Some((query_norm, key_norm)) = &self.head_norms {
-            query = ops.rms_norm(&query, query_norm, self.eps)?;
-            key = ops.rms_norm(&key, key_norm, self.eps)?;
-        }
-        let query = ops.rope(&query, rotation)?;
-        let key = ops.rope(&key, rotation)?;
+        let query = ops.rotate(&project(&self.query)?, query_norm, rotation)?;
+        let key = ops.rotate(&project(&self.key)?, key_norm, rotation)?;
+        let qkv = [query, key, project(&self.value)?];
         let shape = |batch: usize, len: usize| SequenceShape {
             batch,
             len,
@@ -110,19 +107,17 @@ impl Attention {
         };
         let mixed = match plan {
             Plan::Sequence { batch, len, mask } => {
-                ops.attention(shape(*batch, *len), *mask, [&query, &key, &value])?
+                ops.attention(shape(*batch, *len), *mask, qkv)?
             }
             Plan::Doubled { batch, len, block } => {
-                ops.doubled_attention(shape(*batch, *len), *block, [&query, &key, &value])?
+                ops.doubled_attention(shape(*batch, *len), *block, qkv)?
             }
-            Plan::Cached(groups) => {
-                self.attend_cached(groups, ops.precision(), [&query, &key, &value])?
-            }
+            Plan::Cached(groups) => self.attend_cached(groups, ops.precision(), qkv.each_ref())?,
         };
-        ops.linear(&mixed.reshape((rows, self.n_heads * self.head_size))?, &self.output, None)
+        ops.linear_onto(residual, &mixed, &self.output)
     }
 
-    /// query: (R, H, Dh), key, value: (R, Hkv, Dh) -> (R, H, Dh), row group by row group against its cache.
+    /// query: (R, H * Dh), key, value: (R, Hkv * Dh) -> (R, H * Dh), row group by row group against its cache.
     fn attend_cached(
         &self,
         groups: &mut [RowGroup<'_>],

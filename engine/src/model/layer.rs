@@ -6,10 +6,11 @@ use crate::error::Result;
 use crate::model::attention::{Attention, Plan};
 use crate::model::config::ModelConfig;
 use crate::model::mlp::Mlp;
-use crate::model::ops::Ops;
+use crate::model::ops::OpSet;
 use crate::model::rope::Rotation;
 use crate::model::weights::Weights;
 
+#[derive(Clone)]
 pub(crate) struct Layer {
     input_norm: Tensor, // (D)
     attention: Attention,
@@ -35,13 +36,13 @@ impl Layer {
     pub(crate) fn forward(
         &self,
         hidden: &Tensor,
-        ops: &Ops,
+        ops: OpSet<'_>,
         rotation: &Rotation,
         plan: &mut Plan<'_, '_>,
     ) -> Result<Tensor> {
         let normed = ops.rms_norm(hidden, &self.input_norm, self.eps)?;
-        let hidden = (hidden + self.attention.forward(&normed, ops, rotation, plan)?)?;
+        let hidden = self.attention.forward((&normed, hidden), ops, rotation, plan)?;
         let normed = ops.rms_norm(&hidden, &self.post_attention_norm, self.eps)?;
-        Ok((&hidden + self.mlp.forward(&normed, ops)?)?)
+        self.mlp.forward(&normed, &hidden, ops)
     }
 }

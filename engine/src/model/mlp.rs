@@ -4,9 +4,10 @@ use candle_core::Tensor;
 
 use crate::error::Result;
 use crate::model::config::ModelConfig;
-use crate::model::ops::Ops;
+use crate::model::ops::OpSet;
 use crate::model::weights::Weights;
 
+#[derive(Clone)]
 pub(crate) struct Mlp {
     gate: Tensor, // (F, D)
     up: Tensor,   // (F, D)
@@ -26,10 +27,10 @@ impl Mlp {
         })
     }
 
-    /// x: (R, D) -> (R, D).
-    pub(crate) fn forward(&self, x: &Tensor, ops: &Ops) -> Result<Tensor> {
+    /// x, residual: (R, D) -> residual + MLP(x): (R, D).
+    pub(crate) fn forward(&self, x: &Tensor, residual: &Tensor, ops: OpSet<'_>) -> Result<Tensor> {
         let gated =
             ops.swiglu(&ops.linear(x, &self.gate, None)?, &ops.linear(x, &self.up, None)?)?;
-        ops.linear(&gated, &self.down, None)
+        ops.linear_onto(residual, &gated, &self.down)
     }
 }

@@ -11,8 +11,10 @@ mod fused;
 mod layer;
 mod mlp;
 mod rope;
+mod tape;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -22,19 +24,23 @@ use crate::model::config::ModelConfig;
 use crate::model::kv_cache::KvCache;
 use crate::model::layer::Layer;
 use crate::model::mask::SequenceMask;
-use crate::model::ops::Ops;
+use crate::model::ops::{OpSet, Ops};
 use crate::model::rope::Rope;
+pub use crate::model::tape::Gradients;
+use crate::model::tape::Tape;
 use crate::model::weights::Weights;
 
-/// A decoder-only transformer with its weights.
+/// A decoder-only transformer with its weights. A clone shares them.
+#[derive(Clone)]
 pub struct Model {
     config: ModelConfig,
     ops: Ops,
-    embedding: Tensor, // (V, D)
+    tape: Option<Arc<Tape>>, // where forwards are recorded
+    embedding: Tensor,       // (V, D)
     layers: Vec<Layer>,
     norm: Tensor, // (D)
     head: Tensor, // (V, D)
-    rope: Rope,
+    rope: Arc<Rope>,
 }
 
 /// Rows of one sequence in a serving forward. They stand right behind the committed tokens of `cache`.
@@ -71,17 +77,57 @@ impl Model {
         Ok(Self {
             config: config.clone(),
             ops,
+            tape: None,
             embedding,
             layers,
             norm,
             head,
-            rope: Rope::new(config),
+            rope: Arc::new(Rope::new(config)),
         })
     }
 
     /// The configuration it was built from.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The same model, whose forwards over whole sequences are recorded for [`Self::backward`].
+    ///
+    /// What a forward computes is kept until then.
+    pub fn recorded(&self) -> Self {
+        Self { tape: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// Adds the gradients of `sum(output * seed)` by every parameter to `gradients`.
+    ///
+    /// `output` comes from forwards of this [recorded](Self::recorded) model since the last call, `seed` has its shape.
+    pub fn backward(
+        &self,
+        output: &Tensor,
+        seed: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<()> {
+        match (self.ops, &self.tape) {
+            (Ops::Fused { .. }, Some(tape)) => tape.backward(output, seed, gradients)?,
+            (Ops::Fused { .. }, None) => {
+                return Err(EngineError::Request(
+                    "gradients need a recorded model: call Model::recorded first".into(),
+                ));
+            }
+            (Ops::Differentiable, _) => {
+                gradients.add_all(&(output * seed)?.sum_all()?.backward()?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The embedding table: (V, D).
+    pub fn embedding(&self) -> &Tensor {
+        &self.embedding
+    }
+
+    fn op_set(&self) -> OpSet<'_> {
+        OpSet { ops: self.ops, tape: self.tape.as_deref() }
     }
 
     /// An empty cache of this model's shape.
@@ -111,17 +157,14 @@ impl Model {
             );
         }
         self.check_ids(&ids)?;
-        let ids = Tensor::from_vec(ids, positions.len(), &Device::Cpu)?;
-        let hidden = self.run(&ids, positions, Plan::Cached(groups), &mut |_| ())?;
+        let hidden = self.run(ids, positions, Plan::Cached(groups), &mut |_| ())?;
         for group in groups.iter_mut() {
             group.cache.commit(group.commit);
         }
         if wanted.is_empty() {
             return Ok(Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu)?);
         }
-        let n_wanted = wanted.len();
-        let hidden = hidden.index_select(&Tensor::from_vec(wanted, n_wanted, &Device::Cpu)?, 0)?;
-        self.logits(&hidden)
+        self.logits(&self.op_set().select_rows(&hidden, wanted)?)
     }
 
     /// Whole sequences without a cache. ids: (B, T) u32, positions: T, shared by the batch -> hidden (B, T, D) after the final norm.
@@ -133,12 +176,12 @@ impl Model {
     ) -> Result<Tensor> {
         let (batch, len) = ids.dims2()?;
         let rows = self.run(
-            &ids.flatten_all()?,
+            ids.flatten_all()?.to_vec1()?,
             positions.repeat(batch),
             Plan::Sequence { batch, len, mask },
             &mut |_| (),
         )?;
-        Ok(rows.reshape((batch, len, self.config.hidden_size))?)
+        self.op_set().reshape(&rows, (batch, len, self.config.hidden_size))
     }
 
     /// As [`Self::forward_sequence`], and every state on the way: the embedding, then each layer's output, the last one
@@ -152,9 +195,9 @@ impl Model {
         let (batch, len) = ids.dims2()?;
         let mut states = Vec::new();
         let plan = Plan::Sequence { batch, len, mask };
-        let last = self.run(&ids.flatten_all()?, positions.repeat(batch), plan, &mut |state| {
-            states.push(state.clone())
-        })?;
+        let ids = ids.flatten_all()?.to_vec1()?;
+        let last =
+            self.run(ids, positions.repeat(batch), plan, &mut |state| states.push(state.clone()))?;
         states.pop();
         states.push(last);
         states
@@ -174,48 +217,65 @@ impl Model {
         block: usize,
     ) -> Result<Tensor> {
         let (batch, len) = noisy.dims2()?;
-        let ids = Tensor::stack(&[noisy, clean], 0)?.flatten_all()?;
+        let ids = Tensor::stack(&[noisy, clean], 0)?.flatten_all()?.to_vec1()?;
         let rows = self.run(
-            &ids,
+            ids,
             positions.repeat(2 * batch),
             Plan::Doubled { batch, len, block },
             &mut |_| (),
         )?;
-        Ok(rows.reshape((2, batch, len, self.config.hidden_size))?)
+        self.op_set().reshape(&rows, (2, batch, len, self.config.hidden_size))
     }
 
     /// hidden: (..., D) -> logits (..., V).
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let ops = self.op_set();
         let mut shape = hidden.shape().dims().to_vec();
-        let rows = hidden.reshape(((), self.config.hidden_size))?;
-        let logits = self.ops.linear(&rows, &self.head, None)?;
+        let (width, rows) =
+            (self.config.hidden_size, hidden.elem_count() / self.config.hidden_size);
+        let logits = ops.linear(&ops.reshape(hidden, (rows, width))?, &self.head, None)?;
         if let Some(last) = shape.last_mut() {
             *last = self.config.vocab_size;
         }
-        Ok(logits.reshape(shape)?)
+        ops.reshape(&logits, shape)
     }
 
-    /// Cross-entropy in nats of each row. hidden: (R, D), targets: (R) u32 -> (R); no logits are kept.
-    pub fn head_nll(&self, hidden: &Tensor, targets: &Tensor) -> Result<Tensor> {
-        self.ops.head_nll(hidden, &self.head, targets)
+    /// Cross-entropy in nats of some rows; no logits are kept.
+    ///
+    /// hidden: (..., D); `rows`, each at most once, count over all its leading dimensions; one target for each -> (rows).
+    pub fn head_nll(&self, hidden: &Tensor, rows: &[u32], targets: &[u32]) -> Result<Tensor> {
+        let ops = self.op_set();
+        let width = self.config.hidden_size;
+        let n_rows = hidden.elem_count() / width;
+        if rows.len() != targets.len() || rows.iter().any(|&row| row as usize >= n_rows) {
+            return Err(EngineError::Request(format!(
+                "{} targets for {} rows of a forward of {n_rows}",
+                targets.len(),
+                rows.len()
+            )));
+        }
+        self.check_ids(targets)?;
+        let hidden = ops.select_rows(&ops.reshape(hidden, (n_rows, width))?, rows.to_vec())?;
+        ops.head_nll(&hidden, &self.head, targets.to_vec())
     }
 
-    /// ids: (R), positions: R -> hidden states (R, D) after the final norm. `observe` sees the embedding and each layer's output.
+    /// ids, positions: R -> hidden states (R, D) after the final norm. `observe` sees the embedding and each layer's output.
     fn run(
         &self,
-        ids: &Tensor,
+        ids: Vec<u32>,
         positions: Vec<u32>,
         mut plan: Plan<'_, '_>,
         observe: &mut dyn FnMut(&Tensor),
     ) -> Result<Tensor> {
+        let ops = self.op_set();
         let rotation = self.rope.at(positions);
-        let mut hidden = self.ops.embed(ids, &self.embedding)?;
+        let mut hidden = ops.embed(ids, &self.embedding)?;
         observe(&hidden);
         for layer in &self.layers {
-            hidden = layer.forward(&hidden, &self.ops, &rotation, &mut plan)?;
+            hidden = layer.forward(&hidden, ops, &rotation, &mut plan)?;
             observe(&hidden);
         }
-        self.ops.rms_norm(&hidden, &self.norm, self.config.rms_norm_eps)
+        ops.rms_norm(&hidden, &self.norm, self.config.rms_norm_eps)
     }
 
     fn check_ids(&self, ids: &[u32]) -> Result<()> {

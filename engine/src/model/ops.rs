@@ -1,19 +1,18 @@
 //! The two op sets of the model, both with gradients.
 //!
-//! `Fused` runs our own CPU kernels, each with its own backward. `Differentiable` is the plain candle composition, which
-//! works on every device and is what the fused one is held against. candle's own fused softmax, rms_norm and rope are not
-//! used at all: they drop the gradient without a word.
+//! `Fused` runs our own CPU kernels, each with its own backward, on a tape of our own. `Differentiable` is the plain candle
+//! composition under candle's autodiff, which works on every device and is what the fused one is held against. candle's
+//! own fused softmax, rms_norm and rope are not used at all: they drop the gradient without a word.
 
-use std::sync::OnceLock;
-
-use candle_core::{D, Tensor};
+use candle_core::{D, Shape, Tensor};
 
 use crate::error::Result;
 use crate::kernels::attention::AttentionShape;
 use crate::kernels::matmul::Precision;
-use crate::model::fused;
+use crate::model::fused::{self, Plus};
 use crate::model::mask::{SequenceMask, doubled_dense};
 use crate::model::rope::Rotation;
+use crate::model::tape::{Operation, Tape};
 
 /// Which implementation computes the model's operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,39 +73,103 @@ impl Ops {
             Self::Differentiable => Precision::F32,
         }
     }
+}
 
-    /// ids: (R), table: (V, D) -> (R, D).
-    pub(crate) fn embed(&self, ids: &Tensor, table: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Fused { .. } => Ok(table.apply_op1(fused::Embed { ids: ids.to_vec1()? })?),
-            Self::Differentiable => Ok(table.index_select(ids, 0)?),
+/// An op set, and the tape that records its fused operations where gradients are wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct OpSet<'a> {
+    pub(super) ops: Ops,
+    pub(super) tape: Option<&'a Tape>,
+}
+
+impl OpSet<'_> {
+    /// Rounding of matrix products outside of autodiff, such as attention over cached keys.
+    pub(crate) fn precision(self) -> Precision {
+        self.ops.precision()
+    }
+
+    fn run(self, mut operation: impl Operation) -> Result<Tensor> {
+        let result = operation.forward()?;
+        if let Some(tape) = self.tape {
+            tape.push(&result, Box::new(operation));
+        }
+        Ok(result)
+    }
+
+    /// ids: R, table: (V, D) -> (R, D).
+    pub(crate) fn embed(self, ids: Vec<u32>, table: &Tensor) -> Result<Tensor> {
+        match self.ops {
+            Ops::Fused { .. } => self.run(fused::Embed { table: table.clone(), ids }),
+            Ops::Differentiable => {
+                let rows = ids.len();
+                Ok(table.index_select(&Tensor::from_vec(ids, rows, table.device())?, 0)?)
+            }
+        }
+    }
+
+    /// Rows `rows` of x, each at most once. x: (R, D) -> (rows, D).
+    pub(crate) fn select_rows(self, x: &Tensor, rows: Vec<u32>) -> Result<Tensor> {
+        match self.ops {
+            Ops::Fused { .. } => self.run(fused::SelectRows { x: x.clone(), rows }),
+            Ops::Differentiable => {
+                let n_rows = rows.len();
+                Ok(x.index_select(&Tensor::from_vec(rows, n_rows, x.device())?, 0)?)
+            }
+        }
+    }
+
+    /// The same values in another shape.
+    pub(crate) fn reshape(self, x: &Tensor, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        match self.ops {
+            Ops::Fused { .. } => self.run(fused::Reshape { x: x.clone(), shape }),
+            Ops::Differentiable => Ok(x.reshape(shape)?),
         }
     }
 
     /// x: (R, In), weight: (Out, In), bias: (Out) -> (R, Out).
     pub(crate) fn linear(
-        &self,
+        self,
         x: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let product = match self {
-            Self::Fused { precision } => {
-                x.apply_op2(weight, fused::Linear { precision: *precision })?
+        self.linear_plus(x, weight, bias.map_or(Plus::Nothing, |bias| Plus::Bias(bias.clone())))
+    }
+
+    /// x: (R, In), weight: (Out, In), residual: (R, Out) -> residual + x W^T: (R, Out).
+    pub(crate) fn linear_onto(
+        self,
+        residual: &Tensor,
+        x: &Tensor,
+        weight: &Tensor,
+    ) -> Result<Tensor> {
+        self.linear_plus(x, weight, Plus::Residual(residual.clone()))
+    }
+
+    fn linear_plus(self, x: &Tensor, weight: &Tensor, plus: Plus) -> Result<Tensor> {
+        match self.ops {
+            Ops::Fused { precision } => {
+                self.run(fused::Linear { x: x.clone(), weight: weight.clone(), plus, precision })
             }
-            Self::Differentiable => x.matmul(&weight.t()?)?,
-        };
-        match bias {
-            Some(bias) => Ok(product.broadcast_add(bias)?),
-            None => Ok(product),
+            Ops::Differentiable => {
+                let product = x.matmul(&weight.t()?)?;
+                Ok(match plus {
+                    Plus::Nothing => product,
+                    Plus::Bias(bias) => product.broadcast_add(&bias)?,
+                    Plus::Residual(residual) => (residual + product)?,
+                })
+            }
         }
     }
 
     /// x / sqrt(mean(x^2) + eps) * weight over the last dimension. x: (..., D), weight: (D) -> (..., D).
-    pub(crate) fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
-        match self {
-            Self::Fused { .. } => Ok(x.apply_op2(weight, fused::RmsNorm { eps })?),
-            Self::Differentiable => {
+    pub(crate) fn rms_norm(self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+        match self.ops {
+            Ops::Fused { .. } => {
+                self.run(fused::RmsNorm { x: x.clone(), weight: weight.clone(), eps })
+            }
+            Ops::Differentiable => {
                 let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
                 Ok(x.broadcast_div(&(mean_square + f64::from(eps))?.sqrt()?)?
                     .broadcast_mul(weight)?)
@@ -114,105 +177,121 @@ impl Ops {
         }
     }
 
-    /// x: (R, heads, Dh) -> (R, heads, Dh).
-    pub(crate) fn rope(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-        match self {
-            Self::Fused { .. } => Ok(x.apply_op1(rotation.operation())?),
-            Self::Differentiable => {
-                let (_rows, _heads, dh) = x.dims3()?;
-                let (first, second) = (x.narrow(2, 0, dh / 2)?, x.narrow(2, dh / 2, dh / 2)?);
+    /// Norms each head where there is a norm (weight (Dh), epsilon), then turns it by its row's position.
+    ///
+    /// x: (R, heads * Dh) -> (R, heads * Dh).
+    pub(crate) fn rotate(
+        self,
+        x: &Tensor,
+        norm: Option<(&Tensor, f32)>,
+        rotation: &Rotation,
+    ) -> Result<Tensor> {
+        let (table, positions) = rotation.parts();
+        match self.ops {
+            Ops::Fused { .. } => {
+                let norm = norm.map(|(weight, eps)| (weight.clone(), eps));
+                self.run(fused::Rotate { x: x.clone(), norm, table, positions })
+            }
+            Ops::Differentiable => {
+                let (rows, width) = x.dims2()?;
+                let dh = table.head_size();
+                let mut heads = x.reshape((rows, width / dh, dh))?;
+                if let Some((weight, eps)) = norm {
+                    heads = self.rms_norm(&heads, weight, eps)?;
+                }
+                let (first, second) =
+                    (heads.narrow(2, 0, dh / 2)?, heads.narrow(2, dh / 2, dh / 2)?);
                 let [cos, sin] = rotation.tensors()?;
                 let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
                 let turned_first = (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?;
                 let turned_second = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
-                Ok(Tensor::cat(&[turned_first, turned_second], 2)?)
+                Ok(Tensor::cat(&[turned_first, turned_second], 2)?.reshape((rows, width))?)
             }
         }
     }
 
     /// silu(gate) * up, element by element.
-    pub(crate) fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Fused { .. } => Ok(gate.apply_op2(up, fused::Swiglu)?),
-            Self::Differentiable => Ok((gate.silu()? * up)?),
+    pub(crate) fn swiglu(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        match self.ops {
+            Ops::Fused { .. } => self.run(fused::Swiglu { gate: gate.clone(), up: up.clone() }),
+            Ops::Differentiable => Ok((gate.silu()? * up)?),
         }
     }
 
-    /// Attention inside each sequence. q: (B*T, H, Dh), k, v: (B*T, Hkv, Dh) -> (B*T, H, Dh).
+    /// Attention inside each sequence. q: (B*T, H * Dh), k, v: (B*T, Hkv * Dh) -> (B*T, H * Dh).
     pub(crate) fn attention(
-        &self,
+        self,
         shape: SequenceShape,
         mask: SequenceMask,
-        qkv: [&Tensor; 3],
+        qkv: [Tensor; 3],
     ) -> Result<Tensor> {
-        match self {
-            Self::Fused { precision } => {
-                let shape = shape.for_kernels(*precision);
-                let [q, k, v] = qkv;
-                Ok(q.apply_op3(k, v, fused::Attention { shape, mask, log_sums: OnceLock::new() })?)
+        match self.ops {
+            Ops::Fused { precision } => {
+                let shape = shape.for_kernels(precision);
+                self.run(fused::Attention { qkv, shape, mask, kept: None })
             }
-            Self::Differentiable => masked_attention(shape, shape.len, &mask.dense(shape.len), qkv),
+            Ops::Differentiable => {
+                masked_attention(shape, shape.len, &mask.dense(shape.len), qkv.each_ref())
+            }
         }
     }
 
-    /// Attention over `[x_t ; x_0]`. q: (2*B*T, H, Dh), k, v: (2*B*T, Hkv, Dh), noisy half first -> (2*B*T, H, Dh).
+    /// Attention over `[x_t ; x_0]`. q: (2*B*T, H * Dh), k, v: (2*B*T, Hkv * Dh), noisy half first -> (2*B*T, H * Dh).
     pub(crate) fn doubled_attention(
-        &self,
+        self,
         shape: SequenceShape,
         block: usize,
-        qkv: [&Tensor; 3],
+        qkv: [Tensor; 3],
     ) -> Result<Tensor> {
-        match self {
-            Self::Fused { precision } => {
-                let shape = shape.for_kernels(*precision);
-                let [q, k, v] = qkv;
-                Ok(q.apply_op3(
-                    k,
-                    v,
-                    fused::DoubledAttention { shape, block, log_sums: OnceLock::new() },
-                )?)
+        match self.ops {
+            Ops::Fused { precision } => {
+                let shape = shape.for_kernels(precision);
+                self.run(fused::DoubledAttention { qkv, shape, block, kept: None })
             }
-            Self::Differentiable => {
+            Ops::Differentiable => {
                 // (2, B, T) -> (B, 2T), so that one mask serves every sequence of the batch.
                 let SequenceShape { batch, len, .. } = shape;
                 let regroup = |x: &Tensor, outer: usize, inner: usize| -> Result<Tensor> {
-                    let (rows, heads, dh) = x.dims3()?;
-                    Ok(x.reshape((outer, inner, len, heads, dh))?
+                    let (rows, width) = x.dims2()?;
+                    Ok(x.reshape((outer, inner, len, width))?
                         .transpose(0, 1)?
-                        .reshape((rows, heads, dh))?)
+                        .reshape((rows, width))?)
                 };
-                let [q, k, v] = qkv.map(|x| regroup(x, 2, batch));
-                let out =
-                    masked_attention(shape, 2 * len, &doubled_dense(len, block), [&q?, &k?, &v?])?;
+                let [q, k, v] = qkv.each_ref().map(|x| regroup(x, 2, batch));
+                let mask = doubled_dense(len, block);
+                let out = masked_attention(shape, 2 * len, &mask, [&q?, &k?, &v?])?;
                 regroup(&out, batch, 2)
             }
         }
     }
 
-    /// Cross-entropy in nats of each row. hidden: (R, D), weight: (V, D), targets: (R) u32 -> (R).
+    /// Cross-entropy in nats of each row. hidden: (R, D), weight: (V, D), targets: R -> (R).
     pub(crate) fn head_nll(
-        &self,
+        self,
         hidden: &Tensor,
         weight: &Tensor,
-        targets: &Tensor,
+        targets: Vec<u32>,
     ) -> Result<Tensor> {
-        match self {
-            Self::Fused { precision } => {
-                let operation =
-                    fused::HeadNll { targets: targets.to_vec1()?, precision: *precision };
-                Ok(hidden.apply_op2(weight, operation)?)
-            }
-            Self::Differentiable => {
+        match self.ops {
+            Ops::Fused { precision } => self.run(fused::HeadNll {
+                hidden: hidden.clone(),
+                weight: weight.clone(),
+                targets,
+                precision,
+            }),
+            Ops::Differentiable => {
+                let rows = targets.len();
+                let targets = Tensor::from_vec(targets, (rows, 1), hidden.device())?;
                 let logits = hidden.matmul(&weight.t()?)?;
                 let log_sum = logits.log_sum_exp(D::Minus1)?;
-                let chosen = logits.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
+                let chosen = logits.gather(&targets, 1)?.squeeze(1)?;
                 Ok((log_sum - chosen)?)
             }
         }
     }
 }
 
-/// Plain attention with a dense (S, S) mask shared by the batch. q: (B*S, H, Dh), k, v: (B*S, Hkv, Dh) -> (B*S, H, Dh).
+/// Plain attention with a dense (S, S) mask shared by the batch. q: (B*S, H * Dh), k, v: (B*S, Hkv * Dh) -> (B*S, H * Dh).
 fn masked_attention(
     shape: SequenceShape,
     len: usize,
@@ -239,7 +318,7 @@ fn masked_attention(
         len,
     ))?;
     let out = weights.matmul(&v)?.reshape((batch, n_kv_heads, group, len, head_size))?;
-    Ok(out.permute((0, 3, 1, 2, 4))?.reshape((batch * len, n_heads, head_size))?)
+    Ok(out.permute((0, 3, 1, 2, 4))?.reshape((batch * len, n_heads * head_size))?)
 }
 
 /// The values of a CPU f32 tensor in row-major order.

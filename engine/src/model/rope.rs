@@ -7,7 +7,6 @@ use candle_core::{Device, Tensor};
 use crate::error::Result;
 use crate::kernels::rope::RopeTable;
 use crate::model::config::ModelConfig;
-use crate::model::fused;
 
 const FIRST_TABLE: usize = 512; // positions; doubled whenever a forward reaches past it
 
@@ -45,9 +44,9 @@ impl Rope {
 }
 
 impl Rotation {
-    /// The fused operation that applies it.
-    pub(super) fn operation(&self) -> fused::Rope {
-        fused::Rope { table: self.table.clone(), positions: self.positions.clone() }
+    /// The table, and the position of each row.
+    pub(super) fn parts(&self) -> (Arc<RopeTable>, Arc<Vec<u32>>) {
+        (self.table.clone(), self.positions.clone())
     }
 
     /// Cosines and sines of each row, each (R, Dh/2), for the plain operations.

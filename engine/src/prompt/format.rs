@@ -12,6 +12,10 @@ pub enum PromptFormat {
     ///
     /// S begins at the line after the hole and R is the rest of the hole's line, so that typing and auto-closed
     /// brackets leave the front of the prompt as it was.
+    ///
+    /// Several holes: the hole between P and S is the seam and has marker `<[h_0]>`; any other stands in S, P or R as a
+    /// marker of its own. `<[fim-middle]>` repeats up to a block edge, then each fill comes on such an edge, in any
+    /// order: `<[h_i]> F eos*k`.
     Holes,
 }
 
@@ -82,7 +86,14 @@ impl PromptFormat {
         Ok(tokens)
     }
 
-    /// Appends the end tokens of a training sample: eos up to the next block edge, 1 to `block_length` of them.
+    /// After [`Self::assemble`] for several holes: `<[fim-middle]>` up to the next block edge, where the first fill opens.
+    pub fn align_fills(self, tokens: &mut Vec<u32>, block_length: usize) {
+        if let Some(&middle) = tokens.last() {
+            tokens.resize(tokens.len().next_multiple_of(block_length), middle);
+        }
+    }
+
+    /// Appends the end tokens of a fill or a training sample: eos up to the next block edge, 1 to `block_length` of them.
     pub fn close(self, tokens: &mut Vec<u32>, special: &SpecialTokens, block_length: usize) {
         let count = block_length - tokens.len() % block_length;
         tokens.extend(std::iter::repeat_n(special.eos, count));

@@ -1,6 +1,7 @@
 //! Norm, rope, activation and table lookup.
 
 use diffcoder_engine::kernels::embedding::{gather_rows, scatter_add_rows};
+use diffcoder_engine::kernels::matmul::Beta;
 use diffcoder_engine::kernels::norm::{rms_norm, rms_norm_backward};
 use diffcoder_engine::kernels::rope::{RopeTable, rope, rope_backward};
 use diffcoder_engine::kernels::swiglu::{swiglu, swiglu_backward};
@@ -32,7 +33,11 @@ fn norm_and_its_gradient_match_plain_loops() {
         assert_close(&y, &plain_norm(&wide(&x), &wide(&weight)), TOLERANCE, "y");
 
         let (mut dx, mut dweight) = (vec![f32::NAN; x.len()], vec![1.0; width]);
-        rms_norm_backward(&x, &weight, EPS, &dy, &mut dx, &mut dweight);
+        rms_norm_backward(&x, &weight, EPS, &dy, (&mut dx, Beta::Overwrite), &mut dweight);
+        let (mut sum, mut twice) = (numbers(4, x.len()), vec![0.0; width]);
+        let wanted: Vec<f64> = sum.iter().zip(&dx).map(|(a, b)| f64::from(a + b)).collect();
+        rms_norm_backward(&x, &weight, EPS, &dy, (&mut sum, Beta::Accumulate), &mut twice);
+        assert_close(&sum, &wanted, TOLERANCE, "dx added");
         let by_x = differences(&wide(&x), |x| weighted_sum(&plain_norm(x, &wide(&weight)), &dy));
         assert_close(&dx, &by_x, 1e-5, "dx");
         let by_weight =
@@ -55,7 +60,7 @@ fn norm_of_many_rows_equals_the_norm_of_each() {
     }
     assert_same_on_any_pool(|| {
         let (mut dx, mut dweight) = (vec![0.0; x.len()], numbers(6, width));
-        rms_norm_backward(&x, &weight, EPS, &y, &mut dx, &mut dweight);
+        rms_norm_backward(&x, &weight, EPS, &y, (&mut dx, Beta::Overwrite), &mut dweight);
         vec![dx, dweight]
     });
 }
@@ -69,7 +74,7 @@ fn rope_turns_halves_by_exact_angles_and_back() {
         (0..200).map(|i| if i % 3 == 0 { 8999 - i } else { i * 40 }).collect();
     let x = numbers(7, positions.len() * heads * size);
     let mut y = vec![0.0; x.len()];
-    rope(&x, heads, &table, &positions, &mut y);
+    rope(&x, None, &table, &positions, &mut y);
     let mut wanted = vec![0.0f64; x.len()];
     for (row, &position) in positions.iter().enumerate() {
         for head in 0..heads {
@@ -84,14 +89,40 @@ fn rope_turns_halves_by_exact_angles_and_back() {
     }
     assert_close(&y, &wanted, 1e-6, "turned");
     let mut back = vec![0.0; x.len()];
-    rope_backward(&y, heads, &table, &positions, &mut back);
+    rope_backward(&y, None, &table, &positions, &y, &mut back);
     assert_close(&back, &wide(&x), 1e-6, "turned back");
 }
 
 #[test]
 #[should_panic(expected = "outside the table of 10")]
 fn rope_refuses_a_position_outside_its_table() {
-    rope(&[0.0; 4], 1, &RopeTable::new(1e4, 4, 10), &[10], &mut [0.0; 4]);
+    rope(&[0.0; 4], None, &RopeTable::new(1e4, 4, 10), &[10], &mut [0.0; 4]);
+}
+
+#[test]
+fn rope_after_a_norm_is_the_norm_then_the_rope() {
+    let (size, heads) = (16, 3);
+    let table = RopeTable::new(1e4, size, 300);
+    for rows in [1, 70, 200] {
+        let positions: Vec<u32> = (0..rows as u32).map(|i| i * 7 % 300).collect();
+        let (x, weight) = (numbers(21, rows * heads * size), numbers(22, size));
+        let dy = numbers(23, x.len());
+        let (mut normed, mut wanted, mut y) =
+            (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
+        rms_norm(&x, &weight, EPS, &mut normed);
+        rope(&normed, None, &table, &positions, &mut wanted);
+        rope(&x, Some((&weight, EPS)), &table, &positions, &mut y);
+        assert_eq!(y, wanted);
+        let (mut turned, mut dx, mut dw) =
+            (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; size]);
+        rope_backward(&normed, None, &table, &positions, &dy, &mut turned);
+        rms_norm_backward(&x, &weight, EPS, &turned, (&mut dx, Beta::Overwrite), &mut dw);
+        let (mut found, mut found_dw) = (vec![0.0; x.len()], vec![0.0; size]);
+        let norm = Some((&weight[..], EPS, &mut found_dw[..]));
+        rope_backward(&x, norm, &table, &positions, &dy, &mut found);
+        assert_close(&found, &wide(&dx), TOLERANCE, "dx");
+        assert_close(&found_dw, &wide(&dw), 1e-5, "dweight");
+    }
 }
 
 #[test]

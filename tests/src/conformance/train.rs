@@ -222,7 +222,9 @@ impl<'a> Reference<'a> {
                 self.tensors.get(name)?,
             )?);
         }
-        let nll = model.head_nll(&hidden.get(0)?.flatten(0, 1)?, &clean.flatten_all()?)?;
+        let targets = clean.flatten_all()?.to_vec1::<u32>()?;
+        let rows: Vec<u32> = (0..targets.len() as u32).collect();
+        let nll = model.head_nll(&hidden, &rows, &targets)?;
         let nll = nll.reshape((self.batch.rows, self.batch.len))?;
         Ok((worst, largest_difference(&nll, self.tensors.get("token_nll")?)?))
     }

@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 use super::Document;
 use super::middle::line_stop;
 use super::sample::Sampler;
-use crate::rng::keyed;
+use crate::rng::{Stream, keyed, stream};
 
 /// Shape and seed of the batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +69,8 @@ pub struct Loader {
 const LEAST_SAMPLE_TOKENS: usize = 64;
 /// Bytes that are encoded to learn how many bytes a token has.
 const MEASURED_BYTES: usize = 400_000;
-/// Separates the seeds of samples from those of epochs.
+/// The place of [`Stream::Data`] in a key: a sample's key adds its row and index.
 const SAMPLE_TAG: u64 = 1;
-const EPOCH_TAG: u64 = 2;
 
 impl Loader {
     /// Fails if there is no text, or if T is not a multiple of the block length.
@@ -159,7 +158,7 @@ impl Loader {
             return Arc::clone(epoch);
         }
         let mut visits: Vec<u32> = (0..self.visits.len() as u32).collect();
-        visits.shuffle(&mut keyed([self.options.seed, number, EPOCH_TAG, 0]));
+        visits.shuffle(&mut stream(self.options.seed, number, Stream::Epoch));
         let mut sum = 0;
         let starts = visits
             .iter()

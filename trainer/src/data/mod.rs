@@ -15,6 +15,7 @@ pub mod holes;
 pub mod licence;
 pub mod loader;
 pub mod middle;
+mod multi_hole;
 pub mod notice;
 pub mod sample;
 

@@ -2,18 +2,22 @@
 
 use std::ops::Range;
 
+use diffcoder_engine::prompt::budget::REST_TOKENS;
 use diffcoder_engine::prompt::format::{FimParts, PromptFormat};
-use diffcoder_engine::tokenizer::Tokenizer;
+use diffcoder_engine::tokenizer::{MAX_HOLES, Tokenizer};
 use rand::{Rng, RngExt};
 
 use super::Document;
 use super::middle::{self, Middle, MiddleKind, line_start, line_stop};
+use super::multi_hole::{self, Holes, Window};
 
 /// How samples are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampleOptions {
     /// Share of samples in infilling order.
     pub infill_rate: f64,
+    /// Share of the infilling samples that have several holes.
+    pub multi_hole_rate: f64,
     /// Length N of a diffusion block: samples end on a block edge.
     pub block_length: usize,
 }
@@ -23,7 +27,7 @@ pub struct SampleOptions {
 pub struct Sample {
     /// Token ids.
     pub tokens: Vec<u32>,
-    /// How its middle was chosen; `None` for plain text.
+    /// How its middle was chosen (that of the seam, where there are several holes); `None` for plain text.
     pub middle: Option<MiddleKind>,
 }
 
@@ -54,10 +58,13 @@ impl Sampler {
     /// Fails if the tokenizer lacks the markers of the layout.
     pub fn new(tokenizer: Tokenizer, options: SampleOptions) -> anyhow::Result<Self> {
         anyhow::ensure!(
-            options.block_length > 0 && (0.0..=1.0).contains(&options.infill_rate),
-            "samples need a block length of at least 1 and an infill rate between 0 and 1, not {} and {}",
+            options.block_length > 0
+                && (0.0..=1.0).contains(&options.infill_rate)
+                && (0.0..=1.0).contains(&options.multi_hole_rate),
+            "samples need a block length of at least 1 and rates between 0 and 1, not {}, {} and {}",
             options.block_length,
-            options.infill_rate
+            options.infill_rate,
+            options.multi_hole_rate
         );
         let special = tokenizer.special();
         let (Some(bos), Some(fim), Some(rest)) = (special.bos, special.fim, special.fim_rest)
@@ -66,7 +73,12 @@ impl Sampler {
                 "the tokenizer lacks the begin or fill-in-the-middle tokens of our layout: train one with `diffcoder-train tokenizer`"
             );
         };
-        let markers = vec![bos, fim.prefix, fim.suffix, fim.middle, rest];
+        anyhow::ensure!(
+            options.multi_hole_rate == 0.0 || special.holes.is_some(),
+            "the tokenizer lacks the markers of several holes: set multi_hole_rate to 0, or train one with `diffcoder-train tokenizer`"
+        );
+        let mut markers = vec![bos, fim.prefix, fim.suffix, fim.middle, rest];
+        markers.extend(special.holes.into_iter().flatten());
         Ok(Self { tokenizer, options, markers })
     }
 
@@ -97,7 +109,7 @@ impl Sampler {
         if rng.random_bool(self.options.infill_rate)
             && let Some(middle) =
                 middle::choose(&document.text, document.language, focus.clone(), rng)
-            && let Some(tokens) = self.infill(&document.text, &middle, budget, rng)?
+            && let Some(tokens) = self.infill(document, &middle, budget, rng)?
         {
             return Ok(Sample { tokens, middle: Some(middle.kind) });
         }
@@ -124,31 +136,48 @@ impl Sampler {
         }
     }
 
-    /// The served prompt, the fill and its end tokens; `None` if the fill is too long for `budget`.
+    /// The served prompt, the fills and their end tokens; `None` if the fill is too long for `budget`.
     fn infill(
         &self,
-        text: &str,
+        document: &Document,
         middle: &Middle,
         budget: usize,
         rng: &mut impl Rng,
     ) -> anyhow::Result<Option<Vec<u32>>> {
+        let text = document.text.as_str();
+        let block_length = self.options.block_length;
         let mut span = middle.span.clone();
         let mut fill = self.tokenizer.encode(&text[span.clone()])?;
         if fill.len() > budget / 2 {
             span.end = line_stop(text, span.start).min(span.end);
             fill = self.tokenizer.encode(&text[span.clone()])?;
         }
-        let (rest, after) = FORMAT.split_right(&text[span.end..]);
-        let rest = self.tokenizer.encode(rest)?;
-        let fixed =
-            fill.len() + rest.len() + PromptFormat::MARKER_TOKENS + self.options.block_length;
+        let (rest_text, after) = FORMAT.split_right(&text[span.end..]);
+        let mut rest = self.tokenizer.encode(rest_text)?;
+        rest.truncate(REST_TOKENS);
+        let several = rng.random_bool(self.options.multi_hole_rate);
+        // An opener, end tokens, and merges lost at both ends, for each hole besides the seam.
+        let surplus = if several { MAX_HOLES * (block_length + 3) } else { 0 };
+        let fixed = fill.len() + rest.len() + PromptFormat::MARKER_TOKENS + block_length + surplus;
         let Some(room) = budget.checked_sub(fixed) else { return Ok(None) };
         let room = shortened(room, rng);
         let (prefix, suffix) = self.contexts(&text[..span.start], after, room, rng)?;
-        let parts = FimParts { suffix: &suffix, prefix: &prefix, rest: &rest };
+        if several {
+            let window = Window {
+                start: span.start - prefix.bytes,
+                end: text.len() - after.len() + suffix.bytes,
+            };
+            let holes = Holes::around(document, span.clone(), &window, rng);
+            let tokens =
+                multi_hole::tokens(&self.tokenizer, text, (&holes, &window), block_length, rng)?;
+            if let Some(tokens) = tokens.filter(|tokens| tokens.len() <= budget) {
+                return Ok(Some(tokens));
+            }
+        }
+        let parts = FimParts { suffix: &suffix.tokens, prefix: &prefix.tokens, rest: &rest };
         let mut tokens = FORMAT.assemble(self.tokenizer.special(), parts)?;
         tokens.extend(fill);
-        FORMAT.close(&mut tokens, self.tokenizer.special(), self.options.block_length);
+        FORMAT.close(&mut tokens, self.tokenizer.special(), block_length);
         Ok(Some(tokens))
     }
 
@@ -159,51 +188,56 @@ impl Sampler {
         after: &str,
         room: usize,
         rng: &mut impl Rng,
-    ) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
+    ) -> anyhow::Result<(Context, Context)> {
         let share = (room as f64 * rng.random_range(PREFIX_SHARES)) as usize;
         let at_line = rng.random_bool(LINE_CUT_RATE);
-        let (prefix, whole) = self.window(before, share, Side::End, at_line.into())?;
-        if whole {
-            let left = room - prefix.len();
-            let (suffix, _) = self.window(after, left, Side::Start, at_line.into())?;
+        let prefix = self.window(before, share, Side::End, at_line.into())?;
+        if prefix.whole {
+            let left = room - prefix.tokens.len();
+            let suffix = self.window(after, left, Side::Start, at_line.into())?;
             return Ok((prefix, suffix));
         }
-        let (suffix, whole) = self.window(after, room - share, Side::Start, at_line.into())?;
-        if !whole {
+        let suffix = self.window(after, room - share, Side::Start, at_line.into())?;
+        if !suffix.whole {
             return Ok((prefix, suffix));
         }
-        let (prefix, _) = self.window(before, room - suffix.len(), Side::End, at_line.into())?;
+        let left = room - suffix.tokens.len();
+        let prefix = self.window(before, left, Side::End, at_line.into())?;
         Ok((prefix, suffix))
     }
 
-    /// At most `most` tokens from one side of `text`, and whether that is all of it.
-    fn window(
-        &self,
-        text: &str,
-        most: usize,
-        side: Side,
-        cut: Cut,
-    ) -> anyhow::Result<(Vec<u32>, bool)> {
+    /// At most `most` tokens from one side of `text`.
+    fn window(&self, text: &str, most: usize, side: Side, cut: Cut) -> anyhow::Result<Context> {
         let mut bytes = most * BYTES_PER_TOKEN;
-        let mut best = Vec::new();
+        let mut best = Context::default();
         for _ in 0..WINDOW_TRIES {
             let piece = side.take(text, bytes, cut);
             let tokens = self.tokenizer.encode(piece)?;
             let found = tokens.len();
             if found <= most {
                 let whole = piece.len() == text.len();
-                if found >= best.len() {
-                    best = tokens;
+                if found >= best.tokens.len() {
+                    best = Context { tokens, bytes: piece.len(), whole };
                 }
-                if whole || best.len() >= most - most / 16 {
-                    return Ok((best, whole));
+                if whole || best.tokens.len() >= most - most / 16 {
+                    return Ok(best);
                 }
             }
             // A little less than the measured ratio asks for, so that the next try fits.
             bytes = piece.len() * most * 63 / (found.max(1) * 64);
         }
-        Ok((best, false))
+        Ok(best)
     }
+}
+
+/// The text on one side of a hole that fits the room.
+#[derive(Default)]
+struct Context {
+    tokens: Vec<u32>,
+    /// Length of that text.
+    bytes: usize,
+    /// Whether it is all there is.
+    whole: bool,
 }
 
 /// Sometimes a smaller room, every order of magnitude as likely.
@@ -285,7 +319,8 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) const OPTIONS: SampleOptions = SampleOptions { infill_rate: 0.65, block_length: 4 };
+    pub(crate) const OPTIONS: SampleOptions =
+        SampleOptions { infill_rate: 0.65, multi_hole_rate: 0.0, block_length: 4 };
 
     /// The texts S, P, R, F and the number of end tokens, read back from a sample.
     fn read_back(tokenizer: &Tokenizer, tokens: &[u32]) -> ([String; 4], usize) {
@@ -358,7 +393,68 @@ pub(crate) mod tests {
             let around = format!("{prefix}{fill}{rest}\n{suffix}");
             assert!(text.contains(&around), "{around}");
         }
-        assert!(infills > 90 && full > infills * 4 / 10, "{infills} {full}");
+        assert!(infills > 90 && full > infills * 3 / 10, "{infills} {full}");
+    }
+
+    /// The text of a sample with several holes put together again, and its number of holes.
+    fn put_together(tokenizer: &Tokenizer, tokens: &[u32]) -> (String, usize) {
+        let special = tokenizer.special();
+        let (fim, markers) = (special.fim.unwrap(), special.holes.unwrap());
+        let place = |id: u32| tokens.iter().position(|token| *token == id);
+        let (prefix, middle) = (place(fim.prefix).unwrap(), place(fim.middle).unwrap());
+        let rest = place(special.fim_rest.unwrap()).unwrap_or(middle);
+        let mut fills = std::collections::BTreeMap::new();
+        let first = middle + tokens[middle..].iter().take_while(|t| **t == fim.middle).count();
+        assert!(first.is_multiple_of(4));
+        let mut at = first;
+        while at < tokens.len() {
+            assert!(markers.contains(&tokens[at]) && at.is_multiple_of(4));
+            let end = at + tokens[at..].iter().position(|t| *t == special.eos).unwrap();
+            assert!(fills.insert(tokens[at], tokens[at + 1..end].to_vec()).is_none());
+            at = end + tokens[end..].iter().take_while(|t| **t == special.eos).count();
+        }
+        let filled = |part: &[u32]| {
+            let part = part.iter().flat_map(|token| match fills.get(token) {
+                Some(fill) if *token != markers[0] => fill.clone(),
+                _ => vec![*token],
+            });
+            tokenizer.decode(&part.collect::<Vec<_>>()).unwrap()
+        };
+        let parts = [
+            filled(&tokens[prefix + 1..rest]),
+            tokenizer.decode(&fills[&markers[0]]).unwrap(),
+            filled(&tokens[(rest + 1).min(middle)..middle]),
+            filled(&tokens[2..prefix]),
+        ];
+        let [prefix, seam, rest, suffix] = parts;
+        let line_end = if suffix.is_empty() { "" } else { "\n" };
+        (format!("{prefix}{seam}{rest}{line_end}{suffix}"), fills.len())
+    }
+
+    #[test]
+    fn several_holes_put_the_document_together_again() {
+        let options = SampleOptions { infill_rate: 1.0, multi_hole_rate: 1.0, ..OPTIONS };
+        let sampler = Sampler::new(tokenizer(), options).unwrap();
+        let text = include_str!("sample.rs");
+        let document = document(text);
+        let markers = sampler.tokenizer().special().holes.unwrap();
+        let mut counts = [0; MAX_HOLES + 1];
+        for seed in 0..200 {
+            let mut rng = keyed([seed, 4, 4, 4]);
+            let sample = sampler.sample(&document, 3000..5000, 512, &mut rng).unwrap();
+            assert!(sample.tokens.len() <= 512 && sample.tokens.len().is_multiple_of(4));
+            if !sample.tokens.contains(&markers[0]) {
+                continue;
+            }
+            let (around, holes) = put_together(sampler.tokenizer(), &sample.tokens);
+            counts[holes] += 1;
+            assert!(text.contains(&around), "{around}");
+            for token in &sample.tokens {
+                assert_eq!(sampler.in_loss(*token), !sampler.markers.contains(token));
+            }
+        }
+        assert_eq!(counts[0] + counts[1], 0);
+        assert!(counts[2..].iter().all(|count| *count >= 5), "{counts:?}");
     }
 
     #[test]

@@ -188,7 +188,7 @@ fn likelihood(model: &Model, tokens: &[u32]) -> Result<f64> {
     let positions: Vec<u32> = (0..len as u32).collect();
     let hidden = model.forward_sequence(&ids, &positions, SequenceMask::Causal)?;
     let (rows, targets) = next_token_targets(tokens, &vec![true; len], len);
-    let nll = predicted_nll(model, &hidden.get(0)?, &rows, targets)?;
+    let nll = model.head_nll(&hidden, &rows, &targets)?.to_vec1::<f32>()?;
     Ok(nll.into_iter().map(f64::from).sum())
 }
 
@@ -220,25 +220,13 @@ fn nelbo(model: &Model, tokens: &[u32], mask_token: u32, block: usize) -> Result
             continue;
         }
         let noisy = Tensor::from_vec(noisy, (1, len), &Device::Cpu)?;
-        let hidden = model.forward_doubled(&noisy, &clean, &positions, block)?.get(0)?.get(0)?;
-        let targets = rows.iter().map(|&row| tokens[row as usize]).collect();
-        let nll = predicted_nll(model, &hidden, &rows, targets)?;
+        let hidden = model.forward_doubled(&noisy, &clean, &positions, block)?;
+        let targets: Vec<u32> = rows.iter().map(|&row| tokens[row as usize]).collect();
+        // The noisy half comes first.
+        let nll = model.head_nll(&hidden, &rows, &targets)?.to_vec1::<f32>()?;
         total += nll.iter().zip(weights).map(|(&nll, weight)| f64::from(nll) * weight).sum::<f64>();
     }
     Ok(total)
-}
-
-/// hidden: (T, D) -> cross-entropy of each of `rows` with its target.
-fn predicted_nll(
-    model: &Model,
-    hidden: &Tensor,
-    rows: &[u32],
-    targets: Vec<u32>,
-) -> Result<Vec<f32>> {
-    let n = rows.len();
-    let hidden = hidden.index_select(&Tensor::from_slice(rows, n, &Device::Cpu)?, 0)?;
-    let targets = Tensor::from_vec(targets, n, &Device::Cpu)?;
-    Ok(model.head_nll(&hidden, &targets)?.to_vec1()?)
 }
 
 #[cfg(test)]
@@ -273,6 +261,7 @@ mod tests {
         fim: None,
         fim_rest: None,
         filename: None,
+        holes: None,
     };
 
     fn row() -> PlainRow {
@@ -330,10 +319,10 @@ mod tests {
                 let n = ids.len();
                 let ids = Tensor::from_vec(ids, (1, n), &Device::Cpu).unwrap();
                 let mask = SequenceMask::BlockCausal { block: BLOCK };
-                let hidden =
-                    model.forward_sequence(&ids, &positions, mask).unwrap().get(0).unwrap();
-                let targets = masked.iter().map(|&at| tokens[at as usize]).collect();
-                let nll = predicted_nll(&model, &hidden, &masked, targets).unwrap();
+                let hidden = model.forward_sequence(&ids, &positions, mask).unwrap();
+                let targets: Vec<u32> = masked.iter().map(|&at| tokens[at as usize]).collect();
+                let nll = model.head_nll(&hidden, &masked, &targets).unwrap();
+                let nll = nll.to_vec1::<f32>().unwrap();
                 expected += pattern.weight * nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
             }
         }

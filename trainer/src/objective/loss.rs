@@ -1,7 +1,5 @@
 //! Loss reductions over a whole step, the next-token targets of the AR stage, and the exact NELBO of a block.
 
-use candle_core::{Device, Result, Tensor};
-
 /// What the summed loss of a step is divided by. The count is that of the whole step, whatever its micro-batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -20,14 +18,6 @@ impl Normaliser {
             Self::Masked => n_masked as f64,
         }
     }
-}
-
-/// Sum of `nll * weight` over a micro-batch, divided by the divisor of the whole step. nll: (R) -> scalar.
-///
-/// Adding these over the micro-batches of a step gives the loss of the step, and their gradients its gradient.
-pub fn weighted_loss(nll: &Tensor, weights: &[f32], divisor: f64) -> Result<Tensor> {
-    let weights = Tensor::from_slice(weights, weights.len(), &Device::Cpu)?;
-    (nll * weights)?.sum_all()? / divisor
 }
 
 /// Next-token prediction in rows of `len` tokens: (rows that predict, their targets).
@@ -123,23 +113,5 @@ mod tests {
         let (rows, targets) = next_token_targets(&tokens, &loss_mask, 4);
         assert_eq!(rows, [0, 2, 4, 5, 6]);
         assert_eq!(targets, [2, 4, 6, 7, 8]);
-    }
-
-    #[test]
-    fn micro_batches_add_up_to_the_loss_of_the_step() {
-        let nll = Tensor::new(&[1f32, 2.0, 3.0, 4.0], &Device::Cpu).unwrap();
-        let weights = [1.0, 4.0, 2.0, 1.0];
-        let whole = weighted_loss(&nll, &weights, 10.0).unwrap().to_scalar::<f32>().unwrap();
-        let parts: f32 = [(0, 1), (1, 3)]
-            .into_iter()
-            .map(|(at, n)| {
-                let part = nll.narrow(0, at, n).unwrap();
-                weighted_loss(&part, &weights[at..at + n], 10.0)
-                    .unwrap()
-                    .to_scalar::<f32>()
-                    .unwrap()
-            })
-            .sum();
-        assert!((whole - 1.9).abs() < 1e-6 && (whole - parts).abs() < 1e-6);
     }
 }

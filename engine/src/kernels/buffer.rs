@@ -1,0 +1,15 @@
+//! Result buffers that are not cleared before a kernel fills them.
+#![expect(
+    unsafe_code,
+    clippy::uninit_vec,
+    reason = "clearing what is overwritten next was an eighth of a training step"
+)]
+
+/// `len` numbers with unspecified content, for a kernel that writes every one of them before anything reads one.
+pub fn unfilled(len: usize) -> Vec<f32> {
+    let mut numbers = Vec::with_capacity(len);
+    // SAFETY: the memory is allocated for `len` numbers, any bits are an f32, and callers only write until all of it
+    // is written.
+    unsafe { numbers.set_len(len) };
+    numbers
+}

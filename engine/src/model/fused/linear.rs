@@ -1,0 +1,71 @@
+//! Projections: `x W^T`, with a bias or the residual stream added to it.
+
+use candle_core::{Result, Tensor};
+
+use super::{Values, tensor};
+use crate::kernels::buffer::unfilled;
+use crate::kernels::matmul::{Beta, MatRef, Precision, matmul};
+use crate::model::tape::{Gradients, Operation};
+
+/// x: (R, In), weight: (Out, In) -> x W^T, plus what `plus` says: (R, Out).
+pub(in crate::model) struct Linear {
+    pub(in crate::model) x: Tensor,
+    pub(in crate::model) weight: Tensor,
+    pub(in crate::model) plus: Plus,
+    pub(in crate::model) precision: Precision,
+}
+
+/// What is added to a product.
+pub(in crate::model) enum Plus {
+    Nothing,
+    /// (Out), to every row.
+    Bias(Tensor),
+    /// (R, Out)
+    Residual(Tensor),
+}
+
+impl Operation for Linear {
+    fn forward(&mut self) -> Result<Tensor> {
+        let ((rows, inner), (outer, _inner)) = (self.x.dims2()?, self.weight.dims2()?);
+        let (mut out, beta) = match &self.plus {
+            Plus::Nothing => (unfilled(rows * outer), Beta::Overwrite),
+            Plus::Bias(bias) => (Values::of(bias)?.repeat(rows), Beta::Accumulate),
+            Plus::Residual(residual) => (Values::of(residual)?.to_vec(), Beta::Accumulate),
+        };
+        let (x, weight) = (Values::of(&self.x)?, Values::of(&self.weight)?);
+        let (x, weight) = (MatRef::new(&x, rows, inner), MatRef::new(&weight, outer, inner));
+        matmul(x, weight.t(), &mut out, beta, self.precision);
+        tensor(out, (rows, outer), &self.x)
+    }
+
+    fn backward(self: Box<Self>, gradient: Tensor, gradients: &mut Gradients) -> Result<()> {
+        let Self { x, weight, plus, precision } = *self;
+        let ((rows, inner), (outer, _inner)) = (x.dims2()?, weight.dims2()?);
+        {
+            let (x_values, weight_values, gradient) =
+                (Values::of(&x)?, Values::of(&weight)?, Values::of(&gradient)?);
+            let dy = MatRef::new(&gradient, rows, outer);
+            gradients.write(&weight, |dweight, beta| {
+                matmul(dy.t(), MatRef::new(&x_values, rows, inner), dweight, beta, precision);
+            })?;
+            gradients.write(&x, |dx, beta| {
+                matmul(dy, MatRef::new(&weight_values, outer, inner), dx, beta, precision);
+            })?;
+            if let Plus::Bias(bias) = &plus {
+                gradients.write(bias, |dbias, beta| {
+                    if beta == Beta::Overwrite {
+                        dbias.fill(0.0);
+                    }
+                    for row in gradient.chunks_exact(outer) {
+                        dbias.iter_mut().zip(row).for_each(|(sum, dy)| *sum += dy);
+                    }
+                })?;
+            }
+        }
+        match plus {
+            Plus::Nothing | Plus::Bias(_) => Ok(()),
+            // Nothing else holds it any more.
+            Plus::Residual(residual) => gradients.add(&residual, gradient),
+        }
+    }
+}
