@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ucontext.h>
 #include <vector>
 
 #define KERNEL extern "C" void
@@ -44,6 +43,59 @@ static inline __nv_bfloat16 __float2bfloat16(float x) {
     return {uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
 
+// Saves the running fiber's registers and stack pointer and goes on with another's. The library's own switch would ask
+// the kernel for the signal mask each time.
+extern "C" void emulator_switch(void** save, void* load);
+#if defined(__x86_64__)
+asm(R"(
+.text
+.globl emulator_switch
+.type emulator_switch, @function
+emulator_switch:
+    push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15
+    mov %rsp, (%rdi)
+    mov %rsi, %rsp
+    pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp
+    ret
+)");
+static const int SAVED_WORDS = 6;
+#elif defined(__aarch64__)
+asm(R"(
+.text
+.globl emulator_switch
+.type emulator_switch, %function
+emulator_switch:
+    sub sp, sp, #160
+    stp x19, x20, [sp, #0]
+    stp x21, x22, [sp, #16]
+    stp x23, x24, [sp, #32]
+    stp x25, x26, [sp, #48]
+    stp x27, x28, [sp, #64]
+    stp x29, x30, [sp, #80]
+    stp d8, d9, [sp, #96]
+    stp d10, d11, [sp, #112]
+    stp d12, d13, [sp, #128]
+    stp d14, d15, [sp, #144]
+    mov x9, sp
+    str x9, [x0]
+    mov sp, x1
+    ldp x19, x20, [sp, #0]
+    ldp x21, x22, [sp, #16]
+    ldp x23, x24, [sp, #32]
+    ldp x25, x26, [sp, #48]
+    ldp x27, x28, [sp, #64]
+    ldp x29, x30, [sp, #80]
+    ldp d8, d9, [sp, #96]
+    ldp d10, d11, [sp, #112]
+    ldp d12, d13, [sp, #128]
+    ldp d14, d15, [sp, #144]
+    add sp, sp, #160
+    ret
+)");
+#else
+#error "the emulator switches fibers on x86-64 and 64-bit Arm"
+#endif
+
 namespace emulator {
 
 struct Index {
@@ -51,7 +103,7 @@ struct Index {
 };
 
 struct Fiber {
-    ucontext_t context;
+    void* sp;
     std::vector<char> stack;
     Index thread;
     int warp, lane;
@@ -73,7 +125,7 @@ struct Block {
     std::vector<Fiber> fibers;
     std::vector<Warp> warps;
     std::vector<unsigned char> shared;
-    ucontext_t scheduler;
+    void* scheduler = nullptr; // its stack pointer
     Fiber* current = nullptr;
     Index index, size, grid;
     void (*run)(void**) = nullptr;
@@ -87,13 +139,13 @@ inline unsigned char* dynamic_shared() { return block.shared.data() + (64 - rein
 inline void wait(decltype(Fiber::state) state) {
     Fiber* me = block.current;
     me->state = state;
-    swapcontext(&me->context, &block.scheduler);
+    emulator_switch(&me->sp, block.scheduler);
 }
 
 inline void enter() {
     block.run(block.arguments);
     block.current->state = Fiber::Done;
-    swapcontext(&block.current->context, &block.scheduler);
+    emulator_switch(&block.current->sp, block.scheduler);
 }
 
 inline Meeting& meet_before() { return block.warps[block.current->warp].meetings[block.current->meetings % 2]; }
@@ -124,6 +176,23 @@ inline bool release() {
     return any;
 }
 
+// A stack from which the first switch lands in `enter`.
+inline void* first_stack(std::vector<char>& stack) {
+    uintptr_t top = reinterpret_cast<uintptr_t>(stack.data() + stack.size()) & ~uintptr_t(15);
+    void** words = reinterpret_cast<void**>(top);
+#if defined(__x86_64__)
+    words -= 2; // entered by a return, a function finds its stack pointer 8 off a multiple of 16
+    words[0] = reinterpret_cast<void*>(&enter);
+    words -= SAVED_WORDS;
+    std::fill(words, words + SAVED_WORDS, nullptr);
+#else
+    words -= 20;
+    std::fill(words, words + 20, nullptr);
+    words[11] = reinterpret_cast<void*>(&enter); // the link register
+#endif
+    return words;
+}
+
 inline int run_block() {
     size_t threads = size_t(block.size.x) * block.size.y * block.size.z;
     block.fibers.resize(threads);
@@ -136,18 +205,14 @@ inline int run_block() {
         fiber.meetings = 0;
         fiber.state = Fiber::Ready;
         fiber.stack.resize(64 * 1024);
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = fiber.stack.size();
-        fiber.context.uc_link = nullptr;
-        makecontext(&fiber.context, enter, 0);
+        fiber.sp = first_stack(fiber.stack);
     }
     for (;;) {
         size_t done = 0;
         for (Fiber& fiber : block.fibers) {
             if (fiber.state == Fiber::Ready) {
                 block.current = &fiber;
-                swapcontext(&block.scheduler, &fiber.context);
+                emulator_switch(&block.scheduler, fiber.sp);
             }
             done += fiber.state == Fiber::Done;
         }

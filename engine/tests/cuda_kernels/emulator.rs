@@ -4,16 +4,19 @@
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use diffcoder_engine::kernels::cuda::launch::{Address, Element, Launch};
+use diffcoder_engine::kernels::cuda::runtime::{Factor, Product, Runtime};
+use diffcoder_engine::kernels::matmul::{Beta, MatRef, Precision, matmul};
 use half::bf16;
 
 type Emulate =
     unsafe extern "C" fn(*const c_char, *const u32, *const u32, u32, *const *mut c_void) -> c_int;
 
 /// The built library; it keeps its state in globals, so one launch runs at a time.
-pub(crate) struct Emulator(Mutex<Emulate>);
+#[derive(Clone)]
+pub(crate) struct Emulator(Arc<Mutex<Emulate>>);
 
 /// The emulator, or none on a machine without a C++ compiler.
 pub(crate) fn emulator() -> Option<&'static Emulator> {
@@ -27,7 +30,7 @@ pub(crate) fn emulator() -> Option<&'static Emulator> {
 
 fn build() -> Option<Emulator> {
     Command::new("c++").arg("--version").output().ok()?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../engine"));
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("emulator.so");
     let output = Command::new("c++")
@@ -52,7 +55,7 @@ fn build() -> Option<Emulator> {
         assert!(!entry.is_null(), "the emulator has no entry point");
         std::mem::transmute::<*mut c_void, Emulate>(entry)
     };
-    Some(Emulator(Mutex::new(entry)))
+    Some(Emulator(Arc::new(Mutex::new(entry))))
 }
 
 impl Emulator {
@@ -190,4 +193,64 @@ pub(crate) fn assert_close(element: Element, found: &[f32], expected: &[f32], wh
         Element::Bf16 => 8e-3,
     };
     assert!(error < tolerance, "{what} ({}): relative error {error:e}", element.name());
+}
+
+/// Products in plain loops and everything else by the emulator, so that whole models run on it.
+impl Runtime for Emulator {
+    fn launch(&self, launch: &Launch) -> candle_core::Result<()> {
+        self.run(std::slice::from_ref(launch));
+        Ok(())
+    }
+
+    fn multiply(&self, product: &Product) -> candle_core::Result<()> {
+        let Product { a, b, c, m, n, k, factors, result, accumulate } = *product;
+        let _one_at_a_time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let load = |at: Address, index: usize, element| match element {
+            // SAFETY: `operations` derives addresses and sizes from live tensors.
+            Element::F32 => unsafe { *(at as *const f32).add(index) },
+            // SAFETY: as above.
+            Element::Bf16 => unsafe { (*(at as *const bf16).add(index)).to_f32() },
+        };
+        let factor = |factor: Factor, rows: usize, columns: usize| -> Vec<f32> {
+            let place = |row: usize, column: usize| {
+                if factor.transposed { column * rows + row } else { row * columns + column }
+            };
+            (0..rows * columns)
+                .map(|i| load(factor.at, place(i / columns, i % columns), factors))
+                .collect()
+        };
+        let (a, b) = (factor(a, m, k), factor(b, k, n));
+        let mut sums = vec![0.0; m * n];
+        matmul(
+            MatRef::new(&a, m, k),
+            MatRef::new(&b, k, n),
+            &mut sums,
+            Beta::Overwrite,
+            Precision::F32,
+        );
+        for (index, sum) in sums.into_iter().enumerate() {
+            let before = if accumulate { load(c, index, result) } else { 0.0 };
+            match result {
+                // SAFETY: as above; the result belongs to this call.
+                Element::F32 => unsafe { *(c as *mut f32).add(index) = before + sum },
+                // SAFETY: as above.
+                Element::Bf16 => unsafe {
+                    *(c as *mut bf16).add(index) = bf16::from_f32(before + sum);
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn copy(&self, to: Address, from: Address, bytes: usize) -> candle_core::Result<()> {
+        // SAFETY: both ranges lie in live tensors and do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+        Ok(())
+    }
+
+    fn zero(&self, at: Address, bytes: usize) -> candle_core::Result<()> {
+        // SAFETY: the range lies in a live tensor.
+        unsafe { std::ptr::write_bytes(at as *mut u8, 0, bytes) };
+        Ok(())
+    }
 }

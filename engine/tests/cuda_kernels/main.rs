@@ -5,5 +5,6 @@
 
 mod attention;
 mod emulator;
+mod model;
 mod optimizer;
 mod rowwise;

@@ -28,7 +28,8 @@ fn rms_norm_with_and_without_a_sum() {
             let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
             let mut dweight = vec![0.5; width];
             norm::rms_norm(&rounded, &weight, EPS, &mut y);
-            norm::rms_norm_backward(&rounded, &weight, EPS, &dy, &mut dx, &mut dweight);
+            let gradient = (&mut dx[..], matmul::Beta::Overwrite);
+            norm::rms_norm_backward(&rounded, &weight, EPS, &dy, gradient, &mut dweight);
 
             let on_device = [&x, &other, &weight, &dy, &dsum].map(|v| Buffer::of(element, v));
             let [x_at, other_at, weight_at, dy_at, dsum_at] =
@@ -89,17 +90,12 @@ fn rotation_with_and_without_head_norms() {
         let [x_at, weight_at, dy_at] = on_device.each_ref().map(Buffer::address);
         let places = Buffer::of_ids(&positions);
         for normed in [false, true] {
-            let mut inner = x.clone();
-            if normed {
-                norm::rms_norm(&x, &weight, EPS, &mut inner);
-            }
-            let (mut y, mut back) = (vec![0.0; count], vec![0.0; count]);
-            rope::rope(&inner, heads, &table, &positions, &mut y);
-            rope::rope_backward(&dy, heads, &table, &positions, &mut back);
-            let (mut dx, mut dweight) = (back.clone(), vec![0.25; size]);
-            if normed {
-                norm::rms_norm_backward(&x, &weight, EPS, &back, &mut dx, &mut dweight);
-            }
+            let (mut y, mut dx) = (vec![0.0; count], vec![0.0; count]);
+            let mut dweight = vec![0.25; size];
+            let norm = normed.then_some((&weight[..], EPS));
+            rope::rope(&x, norm, &table, &positions, &mut y);
+            let norm = normed.then_some((&weight[..], EPS, &mut dweight[..]));
+            rope::rope_backward(&x, norm, &table, &positions, &dy, &mut dx);
             let (y_found, dx_found) =
                 (Buffer::unwritten(element, count), Buffer::unwritten(element, count));
             let shape = Heads { rows, heads, size };

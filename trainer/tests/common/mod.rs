@@ -122,6 +122,7 @@ pub fn run_on(
         out,
         mask_token: MASK,
         ops,
+        device: None,
         start,
         max_time: None,
         stop: &stop,

@@ -5,4 +5,9 @@
 //! needs no CUDA; the tests run it on an emulator. Everything else exists with the feature `cuda` alone.
 
 pub mod launch;
+pub mod operations;
 pub mod plan;
+pub mod runtime;
+
+#[cfg(feature = "cuda")]
+mod driver;

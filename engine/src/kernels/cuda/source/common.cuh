@@ -10,7 +10,8 @@
 #include <stdint.h>
 #define KERNEL extern "C" __global__ void
 #define SHARED __shared__
-#define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) unsigned char shared_memory_[]; type* name = reinterpret_cast<type*>(shared_memory_)
+extern __shared__ __align__(16) unsigned char shared_memory[];
+#define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(shared_memory)
 #endif
 
 typedef __nv_bfloat16 bf16;
