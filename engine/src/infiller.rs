@@ -28,6 +28,34 @@ pub struct InfillRequest {
     pub limits: InfillLimits,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// How several holes go together.
+    pub mode: FillMode,
+    /// How many different results are wanted, the best first; at least 1.
+    pub alternatives: usize,
+}
+
+impl InfillRequest {
+    /// A request with the default limits and sampling, for one result.
+    pub fn new(document_key: impl Into<String>, segments: Vec<Segment>) -> Self {
+        Self {
+            document_key: document_key.into(),
+            segments,
+            limits: InfillLimits::default(),
+            sampling: Sampling::default(),
+            mode: FillMode::default(),
+            alternatives: 1,
+        }
+    }
+}
+
+/// How several holes of one request are filled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FillMode {
+    /// Fills see each other: the hole that the model is surest of is filled first and becomes context for the others.
+    #[default]
+    Joint,
+    /// No fill sees another one: each hole gets what it would get alone, the other holes staying as they are.
+    Independent,
 }
 
 /// Bounds of one request.
@@ -35,13 +63,15 @@ pub struct InfillRequest {
 pub struct InfillLimits {
     /// Most tokens of one fill.
     pub max_tokens: usize,
+    /// Most lines of one fill: it is cut before the line end that would begin one more.
+    pub max_lines: Option<usize>,
     /// When to hand back the best draft so far; `None` waits for the end.
     pub deadline: Option<Instant>,
 }
 
 impl Default for InfillLimits {
     fn default() -> Self {
-        Self { max_tokens: 64, deadline: None }
+        Self { max_tokens: 64, max_lines: None, deadline: None }
     }
 }
 
@@ -108,6 +138,8 @@ pub enum Finish {
     EndOfText,
     /// `max_tokens` was reached.
     TokenLimit,
+    /// `max_lines` was reached.
+    LineLimit,
     /// The deadline passed; the text is what had been committed without a gap.
     Deadline,
 }
@@ -128,6 +160,9 @@ pub struct HoleFill {
 pub struct Infill {
     /// One fill per hole, in reading order.
     pub holes: Vec<HoleFill>,
+    /// Further results, each with one fill per hole, the most confident first; none is like another one. There may be
+    /// fewer than were asked for.
+    pub alternatives: Vec<Vec<HoleFill>>,
     /// What it cost.
     pub stats: InfillStats,
 }
@@ -135,7 +170,7 @@ pub struct Infill {
 /// What one request cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct InfillStats {
-    /// Tokens of the prompt.
+    /// Tokens of the prompt; of all prompts, where several holes or alternatives needed several.
     pub prompt_tokens: usize,
     /// Prompt tokens whose keys and values were still there from an earlier request.
     pub cached_tokens: usize,

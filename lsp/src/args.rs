@@ -42,10 +42,14 @@ Lines and columns count from 1, columns in characters. The diff goes to stdout, 
 Examples:
   diffcoder-lsp infill src/lib.rs --at 12:5
   diffcoder-lsp infill src/lib.rs --range 12:5-14:1 --write
+  diffcoder-lsp infill src/lib.rs --at 12:5 --at 20:9 --range 31:1-33:1
   diffcoder-lsp infill src/lib.rs --at 12:5 --trace --steps 4
 
---json prints {\"holes\":[{\"range\",\"text\",\"confidence\"}],\"stats\":{...}}. As in the language server protocol, lines and
-characters of its ranges count from 0, characters in UTF-16 code units.
+Several holes are filled jointly, the surest first.
+
+--json prints {\"holes\":[{\"range\",\"text\",\"confidence\"}],\"stats\":{...}}, holes in reading order, with --alternatives also
+\"alternatives\":[[{...}]]. As in the language server protocol, lines and characters of its ranges count from 0, characters in
+UTF-16 code units.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
 pub(crate) struct InfillArgs {
@@ -67,21 +71,25 @@ pub(crate) struct InfillArgs {
     #[arg(long)]
     json: bool,
 
+    /// Show up to this many different results, the most confident first; --write takes the first
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) alternatives: NonZeroUsize,
+
     #[command(flatten)]
     pub(crate) decode: DecodeArgs,
 }
 
-/// Where the hole is; exactly one of the two.
+/// Where the holes are; at least one.
 #[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 pub(crate) struct PlaceArgs {
-    /// Insert at this position
+    /// Insert at this position; may be repeated
     #[arg(long, value_name = "LINE:COL")]
-    at: Option<LineCol>,
+    at: Vec<LineCol>,
 
-    /// Replace from the first position up to the second, which is exclusive
+    /// Replace from the first position up to the second, which is exclusive; may be repeated
     #[arg(long, value_name = "L:C-L:C")]
-    range: Option<LineColRange>,
+    range: Vec<LineColRange>,
 }
 
 /// Options of the decode loop.
@@ -131,9 +139,10 @@ impl FromStr for LineColRange {
 }
 
 impl PlaceArgs {
-    /// The hole's ends; `None` cannot come out of the parser, which asks for exactly one option.
-    pub(crate) fn resolve(&self) -> Option<LineColRange> {
-        self.at.map(|at| LineColRange { start: at, end: at }).or(self.range)
+    /// The holes' ends, at least one.
+    pub(crate) fn resolve(&self) -> Vec<LineColRange> {
+        let cursors = self.at.iter().map(|&at| LineColRange { start: at, end: at });
+        cursors.chain(self.range.iter().copied()).collect()
     }
 }
 
@@ -184,7 +193,7 @@ impl InfillArgs {
 impl DecodeArgs {
     /// Bounds of the fill. It has no deadline: who waits at a terminal can interrupt.
     pub(crate) fn limits(&self) -> InfillLimits {
-        InfillLimits { max_tokens: self.max_tokens.get(), deadline: None }
+        InfillLimits { max_tokens: self.max_tokens.get(), ..InfillLimits::default() }
     }
 
     /// How tokens are chosen.
@@ -255,10 +264,12 @@ mod tests {
     fn a_cursor_is_an_empty_range() {
         let at = LineCol { line: 3, column: 7 };
         let args = infill(&["--at", "3:7"]).unwrap();
-        assert_eq!(args.place.resolve(), Some(LineColRange { start: at, end: at }));
+        assert_eq!(args.place.resolve(), [LineColRange { start: at, end: at }]);
         let args = infill(&["--range", "3:7-4:1"]).unwrap();
         let end = LineCol { line: 4, column: 1 };
-        assert_eq!(args.place.resolve(), Some(LineColRange { start: at, end }));
+        assert_eq!(args.place.resolve(), [LineColRange { start: at, end }]);
+        let args = infill(&["--range", "3:7-4:1", "--at", "9:1", "--at", "2:2"]).unwrap();
+        assert_eq!(args.place.resolve().len(), 3);
     }
 
     #[test]
@@ -284,7 +295,7 @@ mod tests {
             (&["--at", "0:1"], "write LINE:COL"),
             (&["--range", "2:1-1:1"], "swap its two ends"),
             (&[], "--at <LINE:COL>|--range"),
-            (&["--at", "1:1", "--range", "1:1-1:2"], "cannot be used with"),
+            (&["--at", "1:1", "--alternatives", "0"], "--alternatives"),
             (&["--at", "1:1", "--threshold", "1.5"], "write a number from 0 to 1"),
             (&["--at", "1:1", "--threshold", "NaN"], "write a number from 0 to 1"),
             (&["--at", "1:1", "--top-p", "0"], "above 0 and at most 1"),

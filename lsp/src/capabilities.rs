@@ -1,5 +1,6 @@
 //! What this server tells a client that it can do.
 
+use serde_json::json;
 use tower_lsp::gen_lsp_types::{
     ClientCapabilities, InlineCompletionProvider, ServerCapabilities, TextDocumentSync,
     TextDocumentSyncKind, TextDocumentSyncOptions,
@@ -23,6 +24,7 @@ pub(crate) fn server_capabilities(encoding: PositionEncoding) -> ServerCapabilit
             ..TextDocumentSyncOptions::default()
         })),
         inline_completion_provider: Some(InlineCompletionProvider::Bool(true)),
+        experimental: Some(json!({ "diffcoder": { "infill": true } })),
         ..ServerCapabilities::default()
     }
 }

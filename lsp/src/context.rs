@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Sampling, Segment};
+use diffcoder_engine::infiller::{InfillRequest, Segment};
 
 use crate::document::Document;
 use crate::line_endings::{self, LineEnding};
@@ -33,15 +33,13 @@ impl CursorContext {
 
     /// The request that fills the cursor.
     pub(crate) fn request(&self) -> InfillRequest {
-        InfillRequest {
-            document_key: self.document_key.clone(),
-            segments: vec![
+        InfillRequest::new(
+            self.document_key.clone(),
+            vec![
                 Segment::Text(Arc::clone(&self.before)),
                 Segment::Hole { draft: "".into() },
                 Segment::Text(Arc::clone(&self.after)),
             ],
-            limits: InfillLimits::default(),
-            sampling: Sampling::default(),
-        }
+        )
     }
 }

@@ -21,6 +21,11 @@ pub(crate) enum RequestError {
     NotOpen(Uri),
     #[error("the text of {} is out of step with the editor since a change that could not be read: close and reopen it", .0.0)]
     OutOfStep(Uri),
+    /// Parameters that can be read but not meant.
+    #[error("{0}")]
+    BadParams(String),
+    #[error("{} has changed since the request was made", .0.0)]
+    ContentModified(Uri),
     /// The client asked again for the same document.
     #[error("superseded by a newer request for {0}")]
     Superseded(String),
@@ -47,7 +52,8 @@ impl RequestError {
 
     fn code(&self) -> jsonrpc::ErrorCode {
         match self {
-            Self::NotOpen(_) => jsonrpc::ErrorCode::InvalidParams,
+            Self::NotOpen(_) | Self::BadParams(_) => jsonrpc::ErrorCode::InvalidParams,
+            Self::ContentModified(_) => jsonrpc::ErrorCode::ContentModified,
             // Editors drop this code in silence, whoever cancelled; see docs/lsp-extensions.md.
             Self::Superseded(_)
             | Self::Overload

@@ -12,6 +12,7 @@ mod context;
 mod document;
 mod edit;
 mod error;
+mod frames;
 mod framing;
 mod handlers;
 mod state;

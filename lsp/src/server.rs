@@ -18,14 +18,15 @@ use tower_lsp::gen_lsp_types::{
     InlineCompletionParams, InlineCompletionResponse, LspAny,
 };
 use tower_lsp::jsonrpc::Result;
-use tower_lsp::{LanguageServer, LspService};
+use tower_lsp::{Client, LanguageServer, LspService};
 
 use crate::admission::Admission;
 use crate::error::{answer, notice};
 use crate::framing::forward_messages;
 use crate::handlers::document_text::{DocumentText, DocumentTextParams};
+use crate::handlers::infill::{InfillParams, InfillResult};
 use crate::handlers::{
-    did_change, did_close, did_open, document_text, initialize, inline_completion, shutdown,
+    did_change, did_close, did_open, document_text, infill, initialize, inline_completion, shutdown,
 };
 use crate::state::Session;
 use crate::worker::Worker;
@@ -72,14 +73,17 @@ pub async fn serve(
 ) -> SessionEnd {
     let (worker, worker_end) = Worker::start(infiller);
     let session = Arc::new(Session::new(worker));
-    let (service, socket) =
-        LspService::build_with_lifecycle_methods(|_| Server { session: Arc::clone(&session) })
-            .custom_method("textDocument/didOpen", Server::did_open)
-            .custom_method("textDocument/didChange", Server::did_change)
-            .custom_method("textDocument/didClose", Server::did_close)
-            .custom_method("textDocument/inlineCompletion", Server::inline_completion)
-            .custom_method("diffcoder/documentText", Server::document_text)
-            .finish();
+    let (service, socket) = LspService::build_with_lifecycle_methods(|client| Server {
+        session: Arc::clone(&session),
+        client,
+    })
+    .custom_method("textDocument/didOpen", Server::did_open)
+    .custom_method("textDocument/didChange", Server::did_change)
+    .custom_method("textDocument/didClose", Server::did_close)
+    .custom_method("textDocument/inlineCompletion", Server::inline_completion)
+    .custom_method("diffcoder/infill", Server::infill)
+    .custom_method("diffcoder/documentText", Server::document_text)
+    .finish();
 
     let (messages, forwarded) = tokio::io::duplex(PIPE_BYTES);
     let input = tokio::spawn({
@@ -131,6 +135,7 @@ fn read_stdin() -> DuplexStream {
 #[derive(Debug)]
 struct Server {
     session: Arc<Session>,
+    client: Client,
 }
 
 impl LanguageServer for Server {
@@ -161,6 +166,10 @@ impl Server {
         params: InlineCompletionParams,
     ) -> Result<Option<InlineCompletionResponse>> {
         answer(inline_completion::handle(&self.session, params)).await
+    }
+
+    async fn infill(&self, params: InfillParams) -> Result<InfillResult> {
+        answer(infill::handle(&self.session, &self.client, params)).await
     }
 
     async fn document_text(&self, params: DocumentTextParams) -> Result<DocumentText> {

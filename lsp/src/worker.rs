@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::thread;
 
 use diffcoder_engine::cancel::{CancelOnDrop, CancelToken};
-use diffcoder_engine::infiller::{Infill, InfillRequest, Infiller};
+use diffcoder_engine::infiller::{Frame, Infill, InfillRequest, Infiller};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::error::RequestError;
+use crate::frames::FrameSink;
 
 /// Most jobs that wait. There is at most one per document, and the transport must stay far from its own limit.
 const MAX_WAITING_JOBS: usize = 64;
@@ -49,13 +50,35 @@ struct Queue {
 
 #[derive(Debug)]
 struct Job {
-    request: InfillRequest,
+    work: Work,
     ticket: Ticket,
+}
+
+/// What the model does for a job.
+struct Work {
+    request: InfillRequest,
+    frames: Option<FrameSink>,
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Work").field(&self.request).finish()
+    }
+}
+
+/// Requests that take each other's place: a newer one stops an older one of its lane for the same document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// What typing asks for.
+    Completion,
+    /// What a person has asked for: typing does not stop it.
+    Command,
 }
 
 #[derive(Debug)]
 struct Ticket {
     document_key: String,
+    lane: Lane,
     cancel: CancelToken,
     reply: oneshot::Sender<Outcome>,
 }
@@ -75,11 +98,11 @@ impl Ticket {
 
 impl Queue {
     /// Stops and answers every job whose document `belongs`.
-    fn retire(&mut self, belongs: impl Fn(&str) -> bool, reason: impl Fn(&str) -> RequestError) {
+    fn retire(&mut self, belongs: impl Fn(&Ticket) -> bool, reason: impl Fn(&str) -> RequestError) {
         let (retired, kept): (VecDeque<Job>, _) =
-            self.waiting.drain(..).partition(|job| belongs(&job.ticket.document_key));
+            self.waiting.drain(..).partition(|job| belongs(&job.ticket));
         self.waiting = kept;
-        let running = self.running.take_if(|ticket| belongs(&ticket.document_key));
+        let running = self.running.take_if(|ticket| belongs(ticket));
         for ticket in retired.into_iter().map(|job| job.ticket).chain(running) {
             let reason = reason(&ticket.document_key);
             ticket.retire(reason);
@@ -103,12 +126,19 @@ impl Worker {
         (worker, WorkerEnd(end))
     }
 
-    /// Queues `request`; an older one for the same document is stopped and answered with `Superseded`.
-    pub(crate) fn submit(&self, request: InfillRequest) -> PendingInfill {
+    /// Queues `request` for a document; an older one of the same lane is stopped and answered with `Superseded`.
+    /// `frames` is called after every denoising step.
+    pub(crate) fn submit(
+        &self,
+        document_key: &str,
+        lane: Lane,
+        request: InfillRequest,
+        frames: Option<FrameSink>,
+    ) -> PendingInfill {
         let cancel = CancelToken::new();
         let (reply, outcome) = oneshot::channel();
         let pending = PendingInfill { outcome, _cancel: cancel.cancel_on_drop() };
-        let ticket = Ticket { document_key: request.document_key.clone(), cancel, reply };
+        let ticket = Ticket { document_key: document_key.to_owned(), lane, cancel, reply };
 
         let mut queue = self.0.queue.lock();
         if queue.is_closed {
@@ -116,7 +146,7 @@ impl Worker {
             return pending;
         }
         queue.retire(
-            |key| key == ticket.document_key,
+            |older| older.document_key == ticket.document_key && older.lane == ticket.lane,
             |key| RequestError::Superseded(key.to_owned()),
         );
         queue.waiting.retain(|job| !job.ticket.cancel.is_cancelled());
@@ -125,17 +155,17 @@ impl Worker {
         {
             oldest.ticket.retire(RequestError::Overload);
         }
-        queue.waiting.push_back(Job { request, ticket });
+        queue.waiting.push_back(Job { work: Work { request, frames }, ticket });
         self.0.changed.notify_one();
         pending
     }
 
     /// Stops and answers what is queued or running for the document.
     pub(crate) fn cancel_document(&self, document_key: &str) {
-        self.0
-            .queue
-            .lock()
-            .retire(|key| key == document_key, |key| RequestError::DocumentClosed(key.to_owned()));
+        self.0.queue.lock().retire(
+            |ticket| ticket.document_key == document_key,
+            |key| RequestError::DocumentClosed(key.to_owned()),
+        );
     }
 
     /// Stops and answers every job, takes no more, and lets the thread end.
@@ -149,9 +179,15 @@ impl Worker {
 
 impl Shared {
     fn run(&self, mut infiller: Box<dyn Infiller>) {
-        while let Some((request, cancel)) = self.next_job() {
-            let outcome =
-                catch_unwind(AssertUnwindSafe(|| infiller.infill(&request, &cancel, &mut |_| {})));
+        while let Some((Work { request, mut frames }, cancel)) = self.next_job() {
+            let mut on_frame = |frame: &Frame| {
+                if let Some(sink) = &mut frames {
+                    sink(frame);
+                }
+            };
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                infiller.infill(&request, &cancel, &mut on_frame)
+            }));
             let outcome = match outcome {
                 Ok(result) => result.map_err(RequestError::from),
                 Err(payload) => Err(RequestError::from_panic(&*payload)),
@@ -167,7 +203,7 @@ impl Shared {
     }
 
     /// Waits for a job that somebody still wants; `None` once closed.
-    fn next_job(&self) -> Option<(InfillRequest, CancelToken)> {
+    fn next_job(&self) -> Option<(Work, CancelToken)> {
         let mut queue = self.queue.lock();
         loop {
             if queue.is_closed {
@@ -175,10 +211,10 @@ impl Shared {
             }
             match queue.waiting.pop_front() {
                 Some(job) if job.ticket.cancel.is_cancelled() => {}
-                Some(Job { request, ticket }) => {
+                Some(Job { work, ticket }) => {
                     let cancel = ticket.cancel.clone();
                     queue.running = Some(ticket);
-                    return Some((request, cancel));
+                    return Some((work, cancel));
                 }
                 None => self.changed.wait(&mut queue),
             }

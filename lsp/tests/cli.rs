@@ -196,3 +196,26 @@ fn help_and_version_go_to_stdout() {
         assert!(help.contains(option), "{option} is not in the help");
     }
 }
+
+#[test]
+fn several_holes_and_alternatives_come_in_one_report() {
+    let (_folder, file, _contents) = source();
+    let places = ["--at", "12:1", "--at", "3:1", "--range", "20:1-20:3"];
+    let filled = holes(&file, &places);
+    let lines: Vec<u64> = filled
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hole| hole["range"]["start"]["line"].as_u64().unwrap())
+        .collect();
+    assert_eq!(lines, [2, 11, 19], "holes stand in reading order");
+    let mut arguments = vec!["infill", file.to_str().unwrap(), "--json", "--max-tokens", "8"];
+    arguments.extend(["--at", "12:1", "--alternatives", "3"]);
+    let output = diffcoder(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let others = report["alternatives"].as_array().unwrap();
+    assert!(!others.is_empty() && others.len() <= 2, "{report}");
+    assert!(others.iter().all(|other| other[0]["text"] != report["holes"][0]["text"]));
+    fails(&file, &["--range", "3:1-4:2", "--at", "3:2"], "overlaps another one");
+}

@@ -8,7 +8,7 @@ use candle_core::DType;
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::Engine;
 use diffcoder_engine::error::EngineError;
-use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Infiller, Sampling, Segment};
+use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Infiller, Segment};
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::{Family, ModelConfig};
 use diffcoder_engine::model::ops::Ops;
@@ -159,10 +159,8 @@ fn request(left: &str, right: &str) -> InfillRequest {
         Segment::Text(right.into()),
     ];
     InfillRequest {
-        document_key: "file:///a.rs".into(),
-        segments,
-        limits: InfillLimits { max_tokens: 12, deadline: None },
-        sampling: Sampling::default(),
+        limits: InfillLimits { max_tokens: 12, ..InfillLimits::default() },
+        ..InfillRequest::new("file:///a.rs", segments)
     }
 }
 

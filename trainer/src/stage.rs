@@ -85,7 +85,11 @@ pub fn lr_curve(recipe: &Recipe) -> LrCurve {
 /// The configuration of a model that left `stage` last, as its `config.json` says it.
 pub fn served_config(recipe: &Recipe, model: &ModelConfig, stage: &Stage) -> ModelConfig {
     // A model that has not learned to fill masks can only be trained on.
-    let capabilities = match stage.section.kind {
+    let section = stage.section;
+    let capabilities = match section.kind {
+        StageKind::Cpt if section.infill_rate > 0.0 && section.multi_hole_rate > 0.0 => {
+            vec!["infill".to_owned(), "multi-hole".to_owned()]
+        }
         StageKind::Cpt => vec!["infill".to_owned()],
         StageKind::Ar | StageKind::Warmup => Vec::new(),
     };

@@ -48,7 +48,7 @@ fn exported_models_load_with_the_checkpoints_weights() {
         assert_eq!((own.block_length, own.context_tokens), (4, 32));
         assert_eq!(
             (own.stage.as_str(), own.capabilities.as_slice()),
-            ("cpt", &["infill".into()][..])
+            ("cpt", &["infill".into(), "multi-hole".into()][..])
         );
         let mut weights = Weights::from_dir(&out).unwrap();
         for (name, shape) in config.parameter_shapes() {

@@ -123,6 +123,8 @@ pub enum Interrupt {
     Cancelled,
     /// Time is up; what is there is wanted.
     Deadline,
+    /// What is there is all that is wanted.
+    Enough,
 }
 
 /// Whoever follows a decode.
@@ -206,6 +208,41 @@ impl<M: Forward> Decoder<'_, M> {
     }
 }
 
+/// What a model makes of the first block of an empty canvas.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FirstLook {
+    /// Mean log-probability of the most likely tokens of the block, through the first end token among them; `None` where
+    /// that comes first and so nothing would be filled in.
+    pub mean_log_confidence: Option<f64>,
+    /// What it cost.
+    pub forwards: ForwardCounts,
+}
+
+impl<M: Forward> Decoder<'_, M> {
+    /// One forward over the first block of `canvas`, which stays as it is; the cache is filled up to that block.
+    pub fn first_look(
+        &self,
+        canvas: &mut Canvas,
+        cache: &mut M::Cache,
+        watch: &mut dyn Watch,
+    ) -> Result<Result<FirstLook, Interrupt>, EngineError> {
+        let events = Vec::new();
+        let forwards = ForwardCounts::default();
+        let mut run = Run { decoder: self, canvas, cache, watch, events, forwards };
+        match run.look() {
+            Ok(mean_log_confidence) => {
+                Ok(Ok(FirstLook { mean_log_confidence, forwards: run.forwards }))
+            }
+            Err(Leave::Ended(End::Interrupted(interrupt))) => Ok(Err(interrupt)),
+            // Nothing is committed, so nothing ends.
+            Err(Leave::Ended(_)) => {
+                Ok(Ok(FirstLook { mean_log_confidence: None, forwards: run.forwards }))
+            }
+            Err(Leave::Failed(error)) => Err(error),
+        }
+    }
+}
+
 /// Why the loop is left before the canvas is full.
 enum Leave {
     Ended(End),
@@ -245,6 +282,43 @@ impl<M: Forward> Run<'_, M> {
             start = block.end;
         }
         Ok(())
+    }
+
+    /// See [`Decoder::first_look`].
+    fn look(&mut self) -> Result<Option<f64>, Leave> {
+        let rule = self.decoder.rule;
+        let n = rule.block_length;
+        let start = self.canvas.prompt_len() / n * n;
+        let block = start..(start + n).min(self.canvas.len());
+        if self.cache.committed() > start {
+            self.cache.truncate(start);
+        }
+        self.fill_cache(start, Purpose::Prefill)?;
+        let masked = self.canvas.masked_in(block.clone());
+        let (Some(&first), Some(&last)) = (masked.first(), masked.last()) else {
+            return Ok(None);
+        };
+        self.poll()?;
+        let from = self.cache.committed();
+        let logits = self.decoder.model.forward(Rows {
+            cache: self.cache,
+            tokens: &self.canvas.tokens()[from..block.end],
+            mask: SequenceMask::BlockCausal { block: n },
+            commit: block.start - from,
+            logits: first - from..last + 1 - from,
+        })?;
+        self.forwards.denoise += 1;
+        let end = rule.stop.waiting();
+        let mut sum = 0.0;
+        for (index, row) in logits.to_vec2::<f32>()?.iter().enumerate() {
+            let draw = Draw { position: first + index, step: 0, banned: None };
+            let choice = self.decoder.sampler.choose(row, draw);
+            sum += choice.confidence.ln();
+            if Some(choice.token) == end {
+                return Ok((index > 0).then(|| sum / (index + 1) as f64));
+            }
+        }
+        Ok(Some(sum / masked.len() as f64))
     }
 
     /// Denoises one block until it holds no mask.

@@ -2,4 +2,5 @@
 
 pub mod budget;
 pub mod format;
+pub mod joint;
 pub mod layout;

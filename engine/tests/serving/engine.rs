@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::Engine;
 use diffcoder_engine::infiller::{
-    Finish, Frame, FrameCell, Infill, InfillError, InfillLimits, InfillRequest, Infiller, Sampling,
-    Segment, Unmasking,
+    Finish, Frame, FrameCell, Infill, InfillError, InfillLimits, InfillRequest, Infiller, Segment,
+    Unmasking,
 };
 
 use crate::support::{
@@ -15,14 +15,15 @@ use crate::support::{
 
 fn request(document: &str, left: &str, right: &str) -> InfillRequest {
     InfillRequest {
-        document_key: document.to_owned(),
-        segments: vec![
-            Segment::Text(left.into()),
-            Segment::Hole { draft: "".into() },
-            Segment::Text(right.into()),
-        ],
-        limits: InfillLimits { max_tokens: 12, deadline: None },
-        sampling: Sampling::default(),
+        limits: InfillLimits { max_tokens: 12, ..InfillLimits::default() },
+        ..InfillRequest::new(
+            document.to_owned(),
+            vec![
+                Segment::Text(left.into()),
+                Segment::Hole { draft: "".into() },
+                Segment::Text(right.into()),
+            ],
+        )
     }
 }
 
@@ -196,7 +197,8 @@ fn a_request_that_cannot_be_served_says_what_to_change() {
         }
     };
     refused(&|request| request.segments.truncate(1), "no hole");
-    refused(&|request| request.segments.extend(request.segments.clone()), "one hole");
+    refused(&|request| request.alternatives = 0, "alternatives");
+    refused(&|request| request.limits.max_lines = Some(0), "max_lines");
     refused(&|request| request.limits.max_tokens = 0, "max_tokens");
     refused(&|request| request.limits.max_tokens = 250, "6 tokens are left for the prompt");
     refused(&|request| request.limits.max_tokens = usize::MAX, "ask for fewer");

@@ -5,5 +5,6 @@
 mod decode;
 mod engine;
 mod golden;
+mod several;
 mod support;
 mod windows;

@@ -100,7 +100,7 @@ pub(crate) fn sure(token: u32, p: f32) -> Vec<f32> {
 
 /// Rust text to train a tokenizer on and to cut documents from.
 pub(crate) const SOURCE: &str =
-    concat!(include_str!("../../src/engine.rs"), include_str!("../../src/decode/mod.rs"));
+    concat!(include_str!("../../src/engine/mod.rs"), include_str!("../../src/decode/mod.rs"));
 
 /// `tokenizer.json` of a small byte-level BPE with our special tokens.
 pub(crate) static TOKENIZER_JSON: LazyLock<String> = LazyLock::new(|| {
@@ -156,9 +156,15 @@ pub(crate) fn random_weights(config: &Value) -> Vec<u8> {
     safetensors::serialize(tensors, None).unwrap()
 }
 
-/// An engine with random weights and our one-hole layout.
+/// An engine with random weights and our layout, for one hole in a prompt.
 pub(crate) fn random_engine(context_tokens: usize) -> Engine {
-    let config = config_json("holes", context_tokens);
+    random_engine_that(&["infill"], context_tokens)
+}
+
+/// An engine with random weights, our layout and these capabilities.
+pub(crate) fn random_engine_that(capabilities: &[&str], context_tokens: usize) -> Engine {
+    let mut config = config_json("holes", context_tokens);
+    config["diffcoder"]["capabilities"] = json!(capabilities);
     Engine::from_parts(ModelParts {
         name: "random",
         config: &config.to_string(),

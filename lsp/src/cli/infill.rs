@@ -1,10 +1,9 @@
-//! `infill`: fills one hole of a file, prints the result and, if asked, writes the file.
+//! `infill`: fills holes of a file, prints the result and, if asked, writes the file.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::infiller::{Frame, HoleFill, Infill, InfillRequest, Infiller};
 
@@ -16,7 +15,7 @@ use super::paint::Paint;
 use super::progress::{FirstError, Progress, Screen, summary};
 use super::render_diff::{self, Change};
 use super::render_trace::TracePen;
-use super::source::{Hole, Source};
+use super::source::{Holes, Source};
 use crate::args::{Apply, InfillArgs, Output, Trace};
 
 /// Where results and messages go.
@@ -39,57 +38,69 @@ pub(crate) fn run(args: &InfillArgs, model_dir: Option<&Path>) -> anyhow::Result
     let mut progress = Progress::new(&mut err, screen);
     // All that can be wrong with the file comes first: a large model takes a while to load.
     let source = Source::read(&args.file)?;
-    let hole = source.hole(args.place.resolve().context("name the hole with --at or --range")?)?;
+    let holes = source.holes(&args.place.resolve())?;
     let interrupt = Interrupt::install()?;
     progress.status("loading the model");
     let loaded = model::load(model_dir);
     progress.clear();
     let mut infiller = loaded?;
     let mut console = Console { out: &mut out, out_paint, err_paint, progress };
-    fill(args, &hole, infiller.as_mut(), (&interrupt.into_token(), &mut console))?;
+    fill(args, &holes, infiller.as_mut(), (&interrupt.into_token(), &mut console))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the model, then applies and prints its fill.
+/// Asks the model, then applies and prints its fills.
 fn fill(
     args: &InfillArgs,
-    hole: &Hole<'_>,
+    holes: &Holes<'_>,
     infiller: &mut dyn Infiller,
     (cancel, console): (&CancelToken, &mut Console<'_>),
 ) -> anyhow::Result<()> {
     let request = InfillRequest {
-        document_key: args.file.display().to_string(),
-        segments: hole.segments(),
         limits: args.decode.limits(),
         sampling: args.decode.sampling(),
+        alternatives: args.alternatives.get(),
+        ..InfillRequest::new(args.file.display().to_string(), holes.segments())
     };
     let asked = ask(args, &request, infiller, (cancel, console));
     console.progress.clear();
-    let infill = asked?;
+    let mut infill = asked?;
     interrupt::check(cancel)?;
-    let mut fill =
-        infill.holes.into_iter().next().context("the model gave no fill: try another --model")?;
-    fill.text = hole.in_file_style(&fill.text);
+    for fill in infill.holes.iter_mut().chain(infill.alternatives.iter_mut().flatten()) {
+        fill.text = holes.in_file_style(&fill.text);
+    }
     let name = args.file.display().to_string();
-    let source = hole.source();
-    let new = hole.filled(&fill.text);
+    let source = holes.source();
+    let filled = |fills: &[HoleFill]| holes.filled(fills.iter().map(|fill| fill.text.as_str()));
+    let new = filled(&infill.holes);
     // The file comes before the output: a reader that leaves early does not keep it from being written.
     if args.apply() == Apply::Write && new != source.contents() {
         apply::write(source, &new)?;
         console.progress.say(&format!("wrote {name}"));
     }
     match args.output() {
-        Output::Json => json::render(hole, &fill, &infill.stats, console.out)?,
+        Output::Json => json::render(holes, &infill, request.alternatives, console.out)?,
         Output::Diff => {
             let change = Change { name: &name, old: source.contents(), new: &new };
             render_diff::render(&change, console.out_paint, console.out)?;
             if new == source.contents() {
-                console.progress.say(&no_change(&fill));
+                console.progress.say(&no_change(&infill.holes));
+            }
+            for (index, fills) in infill.alternatives.iter().enumerate() {
+                let sure = mean_confidence(fills);
+                writeln!(console.out, "\nalternative {}, confidence {sure:.2}:", index + 2)?;
+                let new = filled(fills);
+                let change = Change { name: &name, old: source.contents(), new: &new };
+                render_diff::render(&change, console.out_paint, console.out)?;
             }
         }
     }
     console.out.flush()?;
-    console.progress.say(&summary(infiller.model_name(), &fill, &infill.stats));
+    console.progress.say(&summary(
+        infiller.model_name(),
+        mean_confidence(&infill.holes),
+        &infill.stats,
+    ));
     Ok(())
 }
 
@@ -119,12 +130,19 @@ fn ask(
     Ok(infill)
 }
 
+/// Geometric mean over the holes.
+fn mean_confidence(fills: &[HoleFill]) -> f32 {
+    let logs: f32 = fills.iter().map(|fill| fill.confidence.ln()).sum();
+    (logs / fills.len().max(1) as f32).exp()
+}
+
 /// Why the diff is empty.
-fn no_change(fill: &HoleFill) -> String {
-    if fill.text.is_empty() {
-        "the model left the hole empty".to_owned()
-    } else {
-        "the fill equals what is there".to_owned()
+fn no_change(fills: &[HoleFill]) -> String {
+    match (fills, fills.iter().all(|fill| fill.text.is_empty())) {
+        ([_], true) => "the model left the hole empty".to_owned(),
+        (_, true) => "the model left the holes empty".to_owned(),
+        ([_], false) => "the fill equals what is there".to_owned(),
+        (_, false) => "the fills equal what is there".to_owned(),
     }
 }
 
@@ -155,7 +173,7 @@ mod tests {
         let parsed = CommandLine::try_parse_from(line).unwrap();
         let Some(Command::Infill(args)) = parsed.command else { panic!("`infill` was given") };
         let source = Source::read(&args.file).unwrap();
-        let hole = source.hole(args.place.resolve().unwrap()).unwrap();
+        let holes = source.holes(&args.place.resolve()).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut model = Scripted::new("one\ntwo");
         let mut console = Console {
@@ -164,7 +182,7 @@ mod tests {
             err_paint: Paint::Plain,
             progress: Progress::new(&mut err, Screen::Log),
         };
-        let result = fill(&args, &hole, &mut model, (cancel, &mut console));
+        let result = fill(&args, &holes, &mut model, (cancel, &mut console));
         let shown =
             |bytes| String::from_utf8(bytes).unwrap().replace(path.to_str().unwrap(), "FILE");
         let file = fs::read_to_string(&path).unwrap();

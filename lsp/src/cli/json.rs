@@ -1,25 +1,29 @@
 //! The result as JSON for scripts; its keys and units are a contract.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
-use diffcoder_engine::infiller::{HoleFill, InfillStats};
+use diffcoder_engine::infiller::{HoleFill, Infill};
 use diffcoder_lsp::position::{PositionEncoding, offset_to_position};
 use ropey::Rope;
 use serde::Serialize;
 use tower_lsp::gen_lsp_types::Position;
 
-use super::source::Hole;
+use super::source::Holes;
 
 #[derive(Serialize)]
-struct Report<'a> {
-    holes: [HoleReport<'a>; 1],
+struct Report {
+    holes: Vec<HoleReport>,
+    /// Only where some were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alternatives: Option<Vec<Vec<HoleReport>>>,
     stats: StatsReport,
 }
 
 #[derive(Serialize)]
-struct HoleReport<'a> {
+struct HoleReport {
     range: RangeReport,
-    text: &'a str,
+    text: String,
     confidence: f32,
 }
 
@@ -40,19 +44,29 @@ struct StatsReport {
     wall_ms: f64,
 }
 
-/// Writes one line of JSON. `fill` carries the line ends of the file.
+/// Writes one line of JSON. The fills carry the line ends of the file. Where more than one result was
+/// `wanted`, the others have a key of their own.
 pub(crate) fn render(
-    hole: &Hole<'_>,
-    fill: &HoleFill,
-    stats: &InfillStats,
+    holes: &Holes<'_>,
+    infill: &Infill,
+    wanted: usize,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let text = Rope::from_str(hole.source().text());
+    let text = Rope::from_str(holes.source().text());
     let position = |offset| offset_to_position(&text, offset, PositionEncoding::Utf16);
-    let span = hole.span();
-    let range = RangeReport { start: position(span.start), end: position(span.end) };
+    let fills = |fills: &'_ [HoleFill]| {
+        let report = |(span, fill): (&Range<usize>, _)| {
+            let fill: &HoleFill = fill;
+            let range = RangeReport { start: position(span.start), end: position(span.end) };
+            HoleReport { range, text: fill.text.clone(), confidence: fill.confidence }
+        };
+        holes.spans().iter().zip(fills).map(report).collect::<Vec<_>>()
+    };
+    let stats = &infill.stats;
     let report = Report {
-        holes: [HoleReport { range, text: &fill.text, confidence: fill.confidence }],
+        holes: fills(&infill.holes),
+        alternatives: (wanted > 1)
+            .then(|| infill.alternatives.iter().map(|others| fills(others)).collect()),
         stats: StatsReport {
             prompt_tokens: stats.prompt_tokens,
             cached_tokens: stats.cached_tokens,
@@ -70,7 +84,7 @@ pub(crate) fn render(
 mod tests {
     use std::time::Duration;
 
-    use diffcoder_engine::infiller::Finish;
+    use diffcoder_engine::infiller::{Finish, InfillStats};
 
     use super::*;
     use crate::cli::source::Source;
@@ -80,14 +94,16 @@ mod tests {
     fn keys_and_units_are_as_promised() {
         let (_folder, path) = write_file("// 🙏\nlet 🙏x = 1;\n");
         let source = Source::read(&path).unwrap();
-        let hole = source.hole(place("1:5-2:6")).unwrap();
+        let holes = source.holes(&[place("1:5-2:6")]).unwrap();
         let fill =
             HoleFill { text: "a\n\"b\"".into(), confidence: 0.75, finish: Finish::EndOfText };
         let wall = Duration::from_micros(1500);
         let stats =
             InfillStats { prompt_tokens: 20, cached_tokens: 4, forwards: 4, tokens: 6, wall };
+        let alternatives = vec![vec![HoleFill { text: "c".into(), ..fill.clone() }]];
+        let infill = Infill { holes: vec![fill], alternatives, stats };
         let mut out = Vec::new();
-        render(&hole, &fill, &stats, &mut out).unwrap();
+        render(&holes, &infill, 1, &mut out).unwrap();
         let expected = concat!(
             r#"{"holes":[{"range":{"start":{"line":0,"character":5},"end":{"line":1,"character":6}},"#,
             r#""text":"a\n\"b\"","confidence":0.75}],"stats":{"prompt_tokens":20,"cached_tokens":4,"#,
@@ -95,5 +111,10 @@ mod tests {
             "\n"
         );
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let mut out = Vec::new();
+        render(&holes, &infill, 2, &mut out).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(value["alternatives"][0][0]["text"], "c");
+        assert_eq!(value["alternatives"][0][0]["range"], value["holes"][0]["range"]);
     }
 }

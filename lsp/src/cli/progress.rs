@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use diffcoder_engine::infiller::{Frame, FrameCell, HoleFill, InfillStats};
+use diffcoder_engine::infiller::{Frame, FrameCell, InfillStats};
 
 /// Whether a line may be drawn over again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +60,8 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// What a fill cost, in one line.
-pub(crate) fn summary(model: &str, fill: &HoleFill, stats: &InfillStats) -> String {
+/// What the fills cost, in one line.
+pub(crate) fn summary(model: &str, confidence: f32, stats: &InfillStats) -> String {
     format!(
         "{model}: {} tokens in {} forwards ({:.1} per forward), {} prompt tokens ({} cached), {}, confidence {:.2}",
         stats.tokens,
@@ -70,7 +70,7 @@ pub(crate) fn summary(model: &str, fill: &HoleFill, stats: &InfillStats) -> Stri
         stats.prompt_tokens,
         stats.cached_tokens,
         human_time(stats.wall),
-        fill.confidence,
+        confidence,
     )
 }
 
@@ -96,7 +96,6 @@ impl FirstError {
 
 #[cfg(test)]
 mod tests {
-    use diffcoder_engine::infiller::Finish;
 
     use super::*;
     use crate::cli::test_support::committed;
@@ -122,12 +121,11 @@ mod tests {
 
     #[test]
     fn the_summary_names_all_costs() {
-        let fill = HoleFill { text: "x".into(), confidence: 0.456, finish: Finish::EndOfText };
         let wall = Duration::from_millis(1234);
         let stats =
             InfillStats { prompt_tokens: 20, cached_tokens: 4, forwards: 4, tokens: 6, wall };
         insta::assert_snapshot!(
-            summary("nano", &fill, &stats),
+            summary("nano", 0.456, &stats),
             @"nano: 6 tokens in 4 forwards (1.5 per forward), 20 prompt tokens (4 cached), 1.2 s, confidence 0.46"
         );
     }

@@ -80,44 +80,61 @@ impl Source {
         &self.contents[self.text_start..]
     }
 
-    /// The hole at `place`, an error where the file has no such place.
-    pub(crate) fn hole(&self, place: LineColRange) -> anyhow::Result<Hole<'_>> {
+    /// The holes at `places`, an error where the file has no such place or two of them overlap.
+    pub(crate) fn holes(&self, places: &[LineColRange]) -> anyhow::Result<Holes<'_>> {
         let rope = Rope::from_str(self.text());
         let name = self.path.display().to_string();
-        let start = line_col_to_offset(&rope, place.start, &name)?;
-        let end = line_col_to_offset(&rope, place.end, &name)?;
-        Ok(Hole { source: self, span: start..end })
+        let mut spans = Vec::with_capacity(places.len());
+        for place in places {
+            let start = line_col_to_offset(&rope, place.start, &name)?;
+            let end = line_col_to_offset(&rope, place.end, &name)?;
+            spans.push((start..end, place));
+        }
+        spans.sort_by_key(|(span, _)| (span.start, span.end));
+        for pair in spans.windows(2) {
+            let [(before, _), (after, place)] = pair else { continue };
+            anyhow::ensure!(
+                before.end <= after.start && before.start < after.start,
+                "the hole at {} overlaps another one: name disjoint places",
+                place.start
+            );
+        }
+        Ok(Holes { source: self, spans: spans.into_iter().map(|(span, _)| span).collect() })
     }
 }
 
-/// A hole in a source file.
+/// Holes in a source file, in reading order and apart.
 #[derive(Debug)]
-pub(crate) struct Hole<'a> {
+pub(crate) struct Holes<'a> {
     source: &'a Source,
-    span: Range<usize>,
+    spans: Vec<Range<usize>>,
 }
 
-impl Hole<'_> {
+impl Holes<'_> {
     /// The file around it.
     pub(crate) fn source(&self) -> &Source {
         self.source
     }
 
-    /// Its bytes in [`Source::text`].
-    pub(crate) fn span(&self) -> Range<usize> {
-        self.span.clone()
+    /// Their bytes in [`Source::text`].
+    pub(crate) fn spans(&self) -> &[Range<usize>] {
+        &self.spans
     }
 
-    /// The file around the hole as the model sees it: all lines end with `\n`.
+    /// The file around the holes as the model sees it: all lines end with `\n`.
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let text = self.source.text();
         let piece =
             |span: Range<usize>| -> Arc<str> { line_endings::normalise(&text[span]).into() };
-        vec![
-            Segment::Text(piece(0..self.span.start)),
-            Segment::Hole { draft: piece(self.span()) },
-            Segment::Text(piece(self.span.end..text.len())),
-        ]
+        let mut segments = Vec::with_capacity(2 * self.spans.len() + 1);
+        let mut from = 0;
+        for span in &self.spans {
+            segments.push(Segment::Text(piece(from..span.start)));
+            segments.push(Segment::Hole { draft: piece(span.clone()) });
+            from = span.end;
+        }
+        segments.push(Segment::Text(piece(from..text.len())));
+        segments
     }
 
     /// `fill` with the line ends of the file.
@@ -129,11 +146,17 @@ impl Hole<'_> {
         line_endings::detect(self.source.text())
     }
 
-    /// The file's contents with `fill`, as it shall stand there, in place of the hole.
-    pub(crate) fn filled(&self, fill: &str) -> String {
-        let text_start = self.source.text_start;
-        let mut contents = self.source.contents.clone();
-        contents.replace_range(text_start + self.span.start..text_start + self.span.end, fill);
+    /// The file's contents with `fills`, as they shall stand there, in place of the holes.
+    pub(crate) fn filled<'f>(&self, fills: impl IntoIterator<Item = &'f str>) -> String {
+        let text = self.source.text();
+        let mut contents = self.source.contents[..self.source.text_start].to_owned();
+        let mut from = 0;
+        for (span, fill) in self.spans.iter().zip(fills) {
+            contents.push_str(&text[from..span.start]);
+            contents.push_str(fill);
+            from = span.end;
+        }
+        contents.push_str(&text[from..]);
         contents
     }
 }
@@ -151,36 +174,36 @@ mod tests {
     fn the_file_is_cut_at_the_hole() {
         let (_folder, path) = write_file("日本 = ☃☃\nend\n");
         let source = Source::read(&path).unwrap();
-        let hole = source.hole(place("1:6-1:7")).unwrap();
+        let holes = source.holes(&[place("1:6-1:7")]).unwrap();
         let draft = "☃".into();
-        assert_eq!(hole.segments(), [text("日本 = "), Segment::Hole { draft }, text("☃\nend\n")]);
-        assert_eq!(hole.filled("x"), "日本 = x☃\nend\n");
+        assert_eq!(holes.segments(), [text("日本 = "), Segment::Hole { draft }, text("☃\nend\n")]);
+        assert_eq!(holes.filled(["x"]), "日本 = x☃\nend\n");
     }
 
     #[test]
     fn crlf_files_stay_crlf_and_the_model_does_not_see_it() {
         let (_folder, path) = write_file("a\r\n\r\nb\r\n");
         let source = Source::read(&path).unwrap();
-        let hole = source.hole(place("2:1-2:1")).unwrap();
+        let holes = source.holes(&[place("2:1-2:1")]).unwrap();
         let draft = "".into();
-        assert_eq!(hole.segments(), [text("a\n"), Segment::Hole { draft }, text("\nb\n")]);
-        assert_eq!(hole.filled(&hole.in_file_style("x\ny")), "a\r\nx\r\ny\r\nb\r\n");
+        assert_eq!(holes.segments(), [text("a\n"), Segment::Hole { draft }, text("\nb\n")]);
+        assert_eq!(holes.filled([holes.in_file_style("x\ny").as_str()]), "a\r\nx\r\ny\r\nb\r\n");
     }
 
     #[test]
     fn an_empty_file_has_one_place() {
         let (_folder, path) = write_file("");
         let source = Source::read(&path).unwrap();
-        assert_eq!(source.hole(place("1:1-1:1")).unwrap().filled("x\n"), "x\n");
+        assert_eq!(source.holes(&[place("1:1-1:1")]).unwrap().filled(["x\n"]), "x\n");
     }
 
     #[test]
     fn a_byte_order_mark_is_kept_and_not_counted() {
         let (_folder, path) = write_file("\u{feff}ab");
         let source = Source::read(&path).unwrap();
-        let hole = source.hole(place("1:1-1:2")).unwrap();
-        assert_eq!(hole.segments()[1], Segment::Hole { draft: "a".into() });
-        assert_eq!(hole.filled("x"), "\u{feff}xb");
+        let holes = source.holes(&[place("1:1-1:2")]).unwrap();
+        assert_eq!(holes.segments()[1], Segment::Hole { draft: "a".into() });
+        assert_eq!(holes.filled(["x"]), "\u{feff}xb");
     }
 
     #[test]
@@ -209,8 +232,21 @@ mod tests {
         for (at, expected) in
             [("9:1-9:1", "line 9 is past the end"), ("1:2-1:5", "column 5 is past the end")]
         {
-            let message = source.hole(place(at)).unwrap_err().to_string();
+            let message = source.holes(&[place(at)]).unwrap_err().to_string();
             assert!(message.contains(expected) && message.contains("source.rs"), "{message}");
+        }
+    }
+
+    #[test]
+    fn several_holes_are_sorted_and_must_be_apart() {
+        let (_folder, path) = write_file("a = ;\nb = 1;\n");
+        let source = Source::read(&path).unwrap();
+        let holes = source.holes(&[place("2:5-2:6"), place("1:5-1:5")]).unwrap();
+        assert_eq!(holes.spans(), [4..4, 10..11]);
+        assert_eq!(holes.filled(["x", "yy"]), "a = x;\nb = yy;\n");
+        for places in [["1:1-1:3", "1:2-1:4"], ["1:5-1:5", "1:5-1:5"]] {
+            let message = source.holes(&places.map(place)).unwrap_err().to_string();
+            assert!(message.contains("overlaps another one"), "{message}");
         }
     }
 }

@@ -61,6 +61,7 @@ impl Infiller for Scripted {
         let text = self.fill.to_owned();
         Ok(Infill {
             holes: vec![HoleFill { text, confidence: 0.75, finish: Finish::EndOfText }],
+            alternatives: Vec::new(),
             stats: InfillStats {
                 prompt_tokens: 20,
                 cached_tokens: 4,

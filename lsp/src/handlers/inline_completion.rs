@@ -9,6 +9,7 @@ use crate::edit;
 use crate::error::RequestError;
 use crate::position::{offset_to_position, position_to_offset};
 use crate::state::Session;
+use crate::worker::Lane;
 
 /// Answers with one item, or none where there is nothing worth showing; `Automatic` and `Invoked` are served alike.
 pub(crate) async fn handle(
@@ -20,7 +21,7 @@ pub(crate) async fn handle(
     let (document, encoding) = (&snapshot.document, snapshot.encoding);
     let offset = position_to_offset(&document.text, at.position, encoding);
     let context = CursorContext::at(document, offset);
-    let pending = session.worker.submit(context.request());
+    let pending = session.worker.submit(&document.uri.0, Lane::Completion, context.request(), None);
 
     let infill = pending.outcome().await?;
 

@@ -24,6 +24,7 @@ pub(crate) const INVALID_PARAMS: i64 = -32602;
 pub(crate) const INTERNAL_ERROR: i64 = -32603;
 pub(crate) const NOT_INITIALIZED: i64 = -32002;
 pub(crate) const REQUEST_CANCELLED: i64 = -32800;
+pub(crate) const CONTENT_MODIFIED: i64 = -32801;
 pub(crate) const REQUEST_FAILED: i64 = -32803;
 
 pub(crate) const URI: &str = "file:///src/a.rs";
@@ -41,6 +42,10 @@ pub(crate) struct Client {
     unread: BTreeMap<i64, Answer>,
     /// Errors for messages whose id the server could not read.
     unread_anonymous: Vec<(i64, String)>,
+    /// What the server said that it can do.
+    pub(crate) capabilities: Value,
+    /// Parameters of every `$/diffcoder/frame` so far.
+    pub(crate) frames: Vec<Value>,
     is_finished: bool,
 }
 
@@ -59,6 +64,8 @@ impl Client {
             unanswered: BTreeSet::new(),
             unread: BTreeMap::new(),
             unread_anonymous: Vec::new(),
+            capabilities: Value::Null,
+            frames: Vec::new(),
             is_finished: false,
         }
     }
@@ -70,7 +77,8 @@ impl Client {
 
     pub(crate) async fn start_with(script: &Arc<Script>, capabilities: Value) -> Self {
         let mut client = Self::connect(script);
-        client.initialize(capabilities).await;
+        let result = client.initialize(capabilities).await;
+        client.capabilities = result["capabilities"].clone();
         client
     }
 
@@ -157,6 +165,9 @@ impl Client {
                 self.unread.insert(id, error.map_or_else(|| Ok(message["result"].clone()), Err));
             }
             (None, Some(error)) => self.unread_anonymous.push(error),
+            (None, None) if message["method"] == "$/diffcoder/frame" => {
+                self.frames.push(message["params"].clone());
+            }
             (None, None) => panic!("neither an answer nor an error: {message}"),
         }
     }
@@ -258,8 +269,12 @@ pub(crate) fn completion_params(uri: &str, line: u32, character: u32) -> Value {
 
 /// `contentChanges` with one edit.
 pub(crate) fn edit(start: (u32, u32), end: (u32, u32), text: &str) -> Value {
+    json!([{ "range": range(start, end), "text": text }])
+}
+
+pub(crate) fn range(start: (u32, u32), end: (u32, u32)) -> Value {
     let position = |(line, character)| json!({ "line": line, "character": character });
-    json!([{ "range": { "start": position(start), "end": position(end) }, "text": text }])
+    json!({ "start": position(start), "end": position(end) })
 }
 
 /// The text of the only item of an answer.

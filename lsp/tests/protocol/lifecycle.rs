@@ -18,6 +18,7 @@ async fn a_client_that_says_nothing_gets_utf16_and_incremental_sync() {
             "positionEncoding": "utf-16",
             "textDocumentSync": { "openClose": true, "change": 2 },
             "inlineCompletionProvider": true,
+            "experimental": { "diffcoder": { "infill": true } },
         })
     );
     assert_eq!(result["serverInfo"]["name"], "diffcoder-lsp");

@@ -5,6 +5,7 @@
 mod cancel;
 mod encodings;
 mod harness;
+mod infill;
 mod inline_completion;
 mod lifecycle;
 mod malformed;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::infiller::{
-    Finish, Frame, HoleFill, Infill, InfillError, InfillRequest, InfillStats, Infiller, Segment,
+    Finish, Frame, FrameCell, HoleFill, Infill, InfillError, InfillRequest, InfillStats, Infiller,
+    Segment,
 };
 use parking_lot::Mutex;
 
@@ -33,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) document: String,
     pub(crate) before: String,
     pub(crate) after: String,
+    /// What stands in the holes.
+    pub(crate) drafts: Vec<String>,
 }
 
 /// The test's side of the scripted infiller.
@@ -96,23 +99,40 @@ impl Infiller for Scripted {
         &mut self,
         request: &InfillRequest,
         cancel: &CancelToken,
-        _on_frame: &mut dyn FnMut(&Frame),
+        on_frame: &mut dyn FnMut(&Frame),
     ) -> Result<Infill, InfillError> {
-        let [Segment::Text(before), Segment::Hole { draft }, Segment::Text(after)] =
-            &request.segments[..]
+        let (Some(Segment::Text(before)), Some(Segment::Text(after))) =
+            (request.segments.first(), request.segments.last())
         else {
-            panic!("not one hole between two texts: {:?}", request.segments);
+            panic!("holes stand between texts: {:?}", request.segments);
         };
-        assert!(draft.is_empty(), "a cursor is an empty hole");
+        let drafts = request.segments.iter().filter_map(|segment| match segment {
+            Segment::Hole { draft } => Some(draft.to_string()),
+            Segment::Text(_) => None,
+        });
         let asked = Asked {
             document: request.document_key.clone(),
             before: before.to_string(),
             after: after.to_string(),
+            drafts: drafts.collect(),
         };
+        let n_holes = asked.drafts.len();
         let act = (self.0.act)(&asked);
         self.0.asked.lock().push(asked);
         match act {
-            Act::Fill(text) => Ok(infill(text)),
+            Act::Fill(text) => {
+                for hole in 0..n_holes {
+                    let token = |text: &str| FrameCell::Committed {
+                        text: text.to_owned(),
+                        confidence: 0.5,
+                    };
+                    let states = [vec![FrameCell::Masked; 2], vec![token(text), token(";")]];
+                    for (step, cells) in states.into_iter().enumerate() {
+                        on_frame(&Frame { hole, forwards: 2 * hole + step + 1, cells });
+                    }
+                }
+                Ok(infill(text, request))
+            }
             Act::FillWhenOpened(text) => {
                 while !self.0.gate_is_open.load(Ordering::Acquire) {
                     if cancel.is_cancelled() {
@@ -121,7 +141,7 @@ impl Infiller for Scripted {
                     }
                     std::thread::sleep(FORWARD);
                 }
-                Ok(infill(text))
+                Ok(infill(text, request))
             }
             Act::Refuse(reason) => Err(InfillError::BadRequest(reason.to_owned())),
             Act::Panic(message) => panic!("{message}"),
@@ -133,7 +153,21 @@ impl Infiller for Scripted {
     }
 }
 
-fn infill(text: &str) -> Infill {
-    let hole = HoleFill { text: text.to_owned(), confidence: 1.0, finish: Finish::EndOfText };
-    Infill { holes: vec![hole], stats: InfillStats::default() }
+/// One hole gets `text`, several get it with their number; alternatives have theirs in front.
+fn infill(text: &str, request: &InfillRequest) -> Infill {
+    let n_holes = request.segments.len() / 2;
+    let fills = |lead: String| -> Vec<HoleFill> {
+        (0..n_holes)
+            .map(|hole| {
+                let number = if n_holes > 1 { hole.to_string() } else { String::new() };
+                let text = format!("{lead}{text}{number}");
+                HoleFill { text, confidence: 1.0, finish: Finish::EndOfText }
+            })
+            .collect()
+    };
+    Infill {
+        holes: fills(String::new()),
+        alternatives: (1..request.alternatives).map(|index| fills(format!("{index}:"))).collect(),
+        stats: InfillStats::default(),
+    }
 }

@@ -11,9 +11,7 @@ use serde::Serialize;
 
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::Engine;
-use diffcoder_engine::infiller::{
-    Finish, InfillLimits, InfillRequest, Infiller as _, Sampling, Segment,
-};
+use diffcoder_engine::infiller::{Finish, InfillLimits, InfillRequest, Infiller as _, Segment};
 
 use super::CHOICE_SEED;
 use crate::data::Document;
@@ -64,16 +62,15 @@ pub(super) fn measure(model: &Path, documents: &[Document], count: usize) -> Res
     let (mut tokens, mut forwards) = (0, 0);
     let started = Instant::now();
     for (index, hole) in holes.iter().enumerate() {
+        let segments = vec![
+            Segment::Text(hole.prefix.as_str().into()),
+            Segment::Hole { draft: Arc::from("") },
+            Segment::Text(format!("{}\n{}", hole.rest, hole.suffix).into()),
+        ];
         let request = InfillRequest {
+            limits: InfillLimits { max_tokens: MAX_TOKENS, ..InfillLimits::default() },
             // A name of its own for each hole: no window is carried over from the one before.
-            document_key: format!("hole {index}"),
-            segments: vec![
-                Segment::Text(hole.prefix.as_str().into()),
-                Segment::Hole { draft: Arc::from("") },
-                Segment::Text(format!("{}\n{}", hole.rest, hole.suffix).into()),
-            ],
-            limits: InfillLimits { max_tokens: MAX_TOKENS, deadline: None },
-            sampling: Sampling::default(),
+            ..InfillRequest::new(format!("hole {index}"), segments)
         };
         let infill = engine.infill(&request, &CancelToken::new(), &mut |_| ())?;
         tokens += infill.stats.tokens;

@@ -1,0 +1,180 @@
+//! The engine in this process: a model directory in memory that fills holes.
+
+mod alternatives;
+mod one;
+mod serving;
+mod several;
+
+use std::path::Path;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::cancel::CancelToken;
+use crate::decode::sample::{Candidates, Sampler};
+use crate::error::EngineError;
+use crate::infiller::{Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Sampling};
+use crate::model::Model;
+use crate::model::config::ModelConfig;
+use crate::model::kv_cache::KvCache;
+use crate::model::ops::Ops;
+use crate::model::weights::Weights;
+use crate::prefix_cache::{CacheLimits, PrefixCache};
+use crate::prompt::budget::WindowState;
+use crate::tokenizer::Tokenizer;
+use one::Session;
+use serving::{Serving, check_request};
+use several::Pieces;
+
+/// Documents whose windows are remembered.
+const DOCUMENTS: usize = 64;
+
+/// The files of a model directory, read or embedded.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelParts<'a> {
+    /// Name of the model, for people.
+    pub name: &'a str,
+    /// `config.json`.
+    pub config: &'a str,
+    /// `tokenizer.json`.
+    pub tokenizer: &'a str,
+    /// `special_tokens_map.json`, where there is one.
+    pub special_tokens_map: Option<&'a str>,
+    /// `tokenizer_config.json`, where there is one.
+    pub tokenizer_config: Option<&'a str>,
+    /// `model.safetensors`.
+    pub weights: &'a [u8],
+}
+
+/// A loaded model with everything that filling holes needs.
+pub struct Engine {
+    name: String,
+    model: Model,
+    tokenizer: Tokenizer,
+    serving: Serving,
+    prefixes: PrefixCache<KvCache>,
+    windows: DocumentWindows,
+}
+
+/// Windows by document key, least recently used first.
+#[derive(Debug, Default)]
+struct DocumentWindows(Vec<(String, WindowState)>);
+
+impl DocumentWindows {
+    /// The windows of a document, as its last request left them.
+    fn of(&mut self, document_key: &str) -> &mut WindowState {
+        let state = match self.0.iter().position(|(key, _)| key == document_key) {
+            Some(index) => self.0.remove(index),
+            None => (document_key.to_owned(), WindowState::default()),
+        };
+        if self.0.len() == DOCUMENTS {
+            self.0.remove(0);
+        }
+        &mut self.0.push_mut(state).1
+    }
+}
+
+impl Engine {
+    /// Loads a model directory: `config.json`, tokenizer files, weights in one file or in shards.
+    pub fn from_dir(dir: &Path) -> Result<Self, EngineError> {
+        let path = dir.join("config.json");
+        let config = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => EngineError::MissingFile {
+                path: path.clone(),
+                mend: "a model directory holds config.json, tokenizer.json and its weights",
+            },
+            _ => EngineError::Read { path: path.clone(), source },
+        })?;
+        let config = ModelConfig::from_json(&config)?;
+        let tokenizer = Tokenizer::from_dir(dir)?;
+        let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned();
+        Self::new(name, &config, tokenizer, Weights::from_dir(dir)?)
+    }
+
+    /// Builds an engine from the contents of a model directory's files.
+    pub fn from_parts(parts: ModelParts<'_>) -> Result<Self, EngineError> {
+        let config = ModelConfig::from_json(parts.config)?;
+        let tokenizer = Tokenizer::from_json(
+            parts.tokenizer,
+            parts.special_tokens_map,
+            parts.tokenizer_config,
+        )?;
+        let weights = Weights::from_bytes(parts.weights, parts.name)?;
+        Self::new(parts.name.to_owned(), &config, tokenizer, weights)
+    }
+
+    fn new(
+        name: String,
+        config: &ModelConfig,
+        tokenizer: Tokenizer,
+        weights: Weights,
+    ) -> Result<Self, EngineError> {
+        let serving = Serving::of(config)?;
+        serving.check(config, &tokenizer)?;
+        let model = Model::new(config, weights, Ops::default())?;
+        let prefixes = PrefixCache::new(serving.block_length, CacheLimits::default());
+        Ok(Self { name, model, tokenizer, serving, prefixes, windows: DocumentWindows::default() })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    fn sampler(&self, sampling: &Sampling) -> Sampler {
+        Sampler {
+            temperature: sampling.temperature,
+            top_p: sampling.top_p,
+            rng: ChaCha8Rng::seed_from_u64(sampling.seed),
+            candidates: Candidates::Text {
+                mask: self.tokenizer.special().mask,
+                vocab_size: self.tokenizer.vocab_size(),
+            },
+        }
+    }
+}
+
+impl Infiller for Engine {
+    fn infill(
+        &mut self,
+        request: &InfillRequest,
+        cancel: &CancelToken,
+        on_frame: &mut dyn FnMut(&Frame),
+    ) -> Result<Infill, InfillError> {
+        let started = Instant::now();
+        check_request(request)?;
+        let pieces = Pieces::of(&request.segments)?;
+        let mut session = Session {
+            cancel,
+            limits: &request.limits,
+            on_frame,
+            shown: true,
+            stats: InfillStats::default(),
+        };
+        let holes = self.fill_all(request, &pieces, &request.sampling, &mut session)?;
+        session.shown = false;
+        let alternatives = self.alternatives(request, &pieces, &holes, &mut session)?;
+        let stats = InfillStats { wall: started.elapsed(), ..session.stats };
+        Ok(Infill { holes, alternatives, stats })
+    }
+
+    fn model_name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl From<EngineError> for InfillError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Cancelled => Self::Cancelled,
+            EngineError::Request(reason) => Self::BadRequest(reason),
+            other => Self::Model(Box::new(other)),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Several holes of one document: jointly in one prompt, by new prompts one after the other, or each by itself.
+
+use std::borrow::Cow;
+
+use super::Engine;
+use super::one::{Filled, Session};
+use super::serving::bad;
+use crate::infiller::{FillMode, HoleFill, InfillError, InfillRequest, Sampling, Segment};
+use crate::prompt::format::PromptFormat;
+use crate::prompt::joint::{JointPrompt, Piece, joint_prompt};
+use crate::prompt::layout::Layout;
+
+/// The least share of the context that several fills leave to their prompt.
+const PROMPT_SHARE: usize = 2;
+
+/// The document of a request: text, and holes by their index.
+pub(super) struct Pieces<'a> {
+    pieces: Vec<Piece<'a>>,
+    drafts: Vec<&'a str>,
+}
+
+impl<'a> Pieces<'a> {
+    pub(super) fn of(segments: &'a [Segment]) -> Result<Self, InfillError> {
+        let mut drafts = Vec::new();
+        let pieces = segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Text(text) => Piece::Text(text),
+                Segment::Hole { draft } => {
+                    drafts.push(&**draft);
+                    Piece::Hole(drafts.len() - 1)
+                }
+            })
+            .collect();
+        if drafts.is_empty() {
+            return Err(bad("the request has no hole"));
+        }
+        Ok(Self { pieces, drafts })
+    }
+
+    pub(super) fn n_holes(&self) -> usize {
+        self.drafts.len()
+    }
+
+    /// The text left and right of one hole, the other holes holding what `filled` says or else their drafts.
+    fn around(&self, hole: usize, filled: &[Option<Filled>]) -> [Cow<'a, str>; 2] {
+        let at = self.pieces.iter().position(|piece| matches!(piece, Piece::Hole(i) if *i == hole));
+        let at = at.unwrap_or(self.pieces.len());
+        let text = |pieces: &[Piece<'a>]| -> Cow<'a, str> {
+            let texts = pieces.iter().map(|piece| match piece {
+                Piece::Text(text) => Cow::Borrowed(*text),
+                Piece::Hole(index) => match filled.get(*index) {
+                    Some(Some(filled)) => Cow::Owned(filled.fill.text.clone()),
+                    _ => Cow::Borrowed(self.drafts[*index]),
+                },
+            });
+            // A document of one piece is not copied.
+            texts.filter(|text| !text.is_empty()).reduce(|all, text| all + text).unwrap_or_default()
+        };
+        [text(&self.pieces[..at]), text(&self.pieces[(at + 1).min(self.pieces.len())..])]
+    }
+}
+
+impl Engine {
+    /// One fill for each hole, in reading order.
+    pub(super) fn fill_all(
+        &mut self,
+        request: &InfillRequest,
+        pieces: &Pieces<'_>,
+        sampling: &Sampling,
+        session: &mut Session<'_>,
+    ) -> Result<Vec<HoleFill>, InfillError> {
+        let mut filled: Vec<Option<Filled>> = (0..pieces.n_holes()).map(|_| None).collect();
+        match (request.mode, pieces.n_holes()) {
+            (FillMode::Independent, _) | (_, 1) => {
+                let none: [Option<Filled>; 0] = [];
+                for (hole, fill) in filled.iter_mut().enumerate() {
+                    let prompt = self.prompt_of(request, pieces, hole, &none)?;
+                    *fill = Some(self.fill_prompt(&prompt, hole, sampling, session)?);
+                }
+            }
+            (FillMode::Joint, _) => match self.joint_prompt_of(request, pieces)? {
+                Some(prompt) => self.fill_jointly(prompt, sampling, session, &mut filled)?,
+                None => self.fill_in_turn((request, pieces), sampling, session, &mut filled)?,
+            },
+        }
+        let fills: Vec<HoleFill> = filled.into_iter().flatten().map(|filled| filled.fill).collect();
+        debug_assert_eq!(fills.len(), pieces.n_holes());
+        Ok(fills)
+    }
+
+    /// The prompt of one hole, the others being text.
+    fn prompt_of(
+        &mut self,
+        request: &InfillRequest,
+        pieces: &Pieces<'_>,
+        hole: usize,
+        filled: &[Option<Filled>],
+    ) -> Result<Vec<u32>, InfillError> {
+        let [left, right] = pieces.around(hole, filled);
+        let layout = Layout {
+            tokenizer: &self.tokenizer,
+            format: self.serving.format,
+            prompt_tokens: self.serving.context_tokens.saturating_sub(request.limits.max_tokens),
+        };
+        // Windows stand still for the hole that is typed at; several holes have windows of their own.
+        let key = match hole {
+            0 => Cow::Borrowed(&request.document_key),
+            _ => Cow::Owned(format!("{}#{hole}", request.document_key)),
+        };
+        Ok(layout.prompt(&left, &right, self.windows.of(&key))?.tokens)
+    }
+
+    /// One prompt for all holes, where the model knows such and they fit.
+    fn joint_prompt_of(
+        &self,
+        request: &InfillRequest,
+        pieces: &Pieces<'_>,
+    ) -> Result<Option<JointPrompt>, InfillError> {
+        let serving = self.serving;
+        if !serving.multi_hole || serving.format != PromptFormat::Holes {
+            return Ok(None);
+        }
+        let each =
+            request.limits.max_tokens.next_multiple_of(serving.block_length) + serving.block_length;
+        let context = serving.context_tokens;
+        let Some(room) = context.checked_sub(pieces.n_holes() * each) else { return Ok(None) };
+        if room < context / PROMPT_SHARE {
+            return Ok(None);
+        }
+        Ok(joint_prompt(&self.tokenizer, &pieces.pieces, serving.block_length, room)?)
+    }
+
+    /// Any order: before each fill every open hole's first block is looked at, and the surest hole goes next.
+    fn fill_jointly(
+        &mut self,
+        prompt: JointPrompt,
+        sampling: &Sampling,
+        session: &mut Session<'_>,
+        filled: &mut [Option<Filled>],
+    ) -> Result<(), InfillError> {
+        let JointPrompt { mut tokens, openers } = prompt;
+        let mut open: Vec<usize> = (0..filled.len()).collect();
+        while !open.is_empty() {
+            let mut best = (0, f64::NEG_INFINITY);
+            for (index, &hole) in open.iter().enumerate() {
+                if open.len() == 1 || session.is_late() {
+                    break;
+                }
+                tokens.push(openers[hole]);
+                let sure = self.first_look(&tokens, sampling, session)?;
+                tokens.pop();
+                if sure > best.1 {
+                    best = (index, sure);
+                }
+            }
+            let hole = open.remove(best.0);
+            tokens.push(openers[hole]);
+            let fill = self.fill_prompt(&tokens, hole, sampling, session)?;
+            tokens.extend(&fill.tokens);
+            let format = self.serving.format;
+            format.close(&mut tokens, self.tokenizer.special(), self.serving.block_length);
+            filled[hole] = Some(fill);
+        }
+        Ok(())
+    }
+
+    /// A model that knows one hole: each fill becomes text of the prompts that follow, the surest hole first.
+    ///
+    /// The order is made once: to look again after each fill would read every prompt again.
+    fn fill_in_turn(
+        &mut self,
+        (request, pieces): (&InfillRequest, &Pieces<'_>),
+        sampling: &Sampling,
+        session: &mut Session<'_>,
+        filled: &mut [Option<Filled>],
+    ) -> Result<(), InfillError> {
+        let mut order = Vec::with_capacity(filled.len());
+        for hole in 0..filled.len() {
+            let prompt = self.prompt_of(request, pieces, hole, filled)?;
+            order.push((self.first_look(&prompt, sampling, session)?, hole));
+        }
+        order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        for (_, hole) in order {
+            let prompt = self.prompt_of(request, pieces, hole, filled)?;
+            filled[hole] = Some(self.fill_prompt(&prompt, hole, sampling, session)?);
+        }
+        Ok(())
+    }
+}
