@@ -256,7 +256,7 @@ impl State {
         self.progress.step += 1;
         match &mut self.place {
             Place::Cpu(cpu) => {
-                cpu.step(batch, &task, micro_rows, run.recipe.optimizer.clip_norm, &mut metrics)?;
+                cpu.step((batch, &task), micro_rows, run.recipe.optimizer.clip_norm, &mut metrics)?;
                 self.progress.updates = cpu.optimizer.updates();
                 self.judge(&metrics)?;
                 Ok(vec![metrics])
@@ -323,8 +323,7 @@ impl State {
 impl OnCpu {
     fn step(
         &mut self,
-        batch: &Batch,
-        task: &Task,
+        (batch, task): (&Batch, &Task),
         micro_rows: usize,
         clip_norm: f64,
         metrics: &mut StepMetrics,

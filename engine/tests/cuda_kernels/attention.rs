@@ -15,6 +15,12 @@ use diffcoder_engine::model::mask::SequenceMask;
 
 use crate::emulator::{Buffer, assert_close, emulator, numbers};
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Doubled,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Case {
     element: Element,
@@ -38,7 +44,7 @@ impl Case {
         }
     }
 
-    fn device(self, block: usize, doubled: bool) -> DeviceAttentionShape {
+    fn device(self, block: usize, kind: Kind) -> DeviceAttentionShape {
         DeviceAttentionShape {
             sequences: self.sequences as i32,
             queries: self.len as i32,
@@ -47,7 +53,7 @@ impl Case {
             heads: self.heads as i32,
             kv_heads: self.kv_heads as i32,
             block: block as i32,
-            doubled: i32::from(doubled),
+            doubled: i32::from(kind == Kind::Doubled),
             scale: 1.0 / (self.size as f32).sqrt(),
         }
     }
@@ -88,10 +94,10 @@ fn empty(case: Case) -> Results {
         .map(|n| vec![0.0; n])
 }
 
-fn on_device(case: Case, block: usize, doubled: bool, given: &Operands) -> Option<Results> {
+fn on_device(case: Case, block: usize, kind: Kind, given: &Operands) -> Option<Results> {
     let emulator = emulator()?;
     let Case { element, size, .. } = case;
-    let shape = case.device(block, doubled);
+    let shape = case.device(block, kind);
     let operands = [&given.q, &given.k, &given.v, &given.dout].map(|v| Buffer::of(element, v));
     let [q, k, v, dout] = operands.each_ref().map(Buffer::address);
     let counts = empty(case).map(|v| v.len());
@@ -138,7 +144,7 @@ fn one_sequence_masks() {
             (SequenceMask::BlockCausal { block: 10 }, 10),
             (SequenceMask::Full, case.len),
         ] {
-            let Some(found) = on_device(case, block, false, &given) else { return };
+            let Some(found) = on_device(case, block, Kind::Plain, &given) else { return };
             let mut expected = empty(case);
             let shape = case.cpu(case.sequences);
             let [out, lse, dq, dk, dv] = &mut expected;
@@ -156,7 +162,7 @@ fn doubled_sequences() {
     for case in CASES {
         let given = Operands::of(case);
         for block in [4, 7, 32] {
-            let Some(found) = on_device(case, block, true, &given) else { return };
+            let Some(found) = on_device(case, block, Kind::Doubled, &given) else { return };
             let mut expected = empty(case);
             let shape = case.cpu(case.sequences / 2);
             let cut = |x: &[f32]| x.len() / 2;
@@ -219,7 +225,7 @@ fn few_queries_behind_cached_keys() {
     let shape = DeviceAttentionShape {
         queries: rows as i32,
         query_start: (case.len - rows) as i32,
-        ..case.device(4, false)
+        ..case.device(4, Kind::Plain)
     };
     let splits = plan::attention_splits(&shape);
     assert_eq!(splits, 4, "as many shares as key tiles");

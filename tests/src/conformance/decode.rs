@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
+use candle_core::Device;
 use diffcoder_engine::decode::case::{STABLE_ALGORITHM, StableCase};
 use diffcoder_engine::model::ops::Ops;
 
 use super::reference::model;
-use super::{Case, Outcome};
-use candle_core::Device;
+use super::{Case, Outcome, Setup};
 
 const CONFIDENCE_TOLERANCE: f64 = 1e-4; // f32 logits on another CPU, rounded to six digits in the files
 
