@@ -3,6 +3,7 @@
 use candle_core::Device;
 
 use crate::error::{EngineError, Result};
+use crate::kernels::cuda::runtime;
 
 /// Whether this build knows CUDA.
 pub const HAS_CUDA: bool = cfg!(feature = "cuda");
@@ -15,13 +16,6 @@ pub fn cuda(ordinal: usize) -> Result<Device> {
         ));
     }
     let device = Device::new_cuda_with_stream(ordinal)?;
-    #[cfg(feature = "cuda")]
-    if let Device::Cuda(device) = &device {
-        // SAFETY: everything runs on the one stream of this device, in order: there is nothing to track between streams.
-        #[expect(unsafe_code, reason = "switches off events that a single stream does not need")]
-        unsafe {
-            device.disable_event_tracking();
-        }
-    }
+    runtime::prepare(&device)?;
     Ok(device)
 }

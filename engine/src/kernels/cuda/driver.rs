@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda::CudaDevice;
 use candle_core::cuda::cudarc::cublas::{result as cublas, sys as blas};
-use candle_core::cuda::cudarc::driver::{CudaFunction, result as driver};
+use candle_core::cuda::cudarc::driver::{CudaFunction, result as driver, sys};
 use candle_core::{Error, Result};
 
 use super::launch::{Address, Element, Launch, Module};
@@ -41,6 +41,25 @@ pub(super) fn runtime(device: &CudaDevice) -> Result<Arc<dyn Runtime>> {
     let new = Arc::new(Driver { device: device.clone(), functions: Mutex::default() });
     known.push(Arc::clone(&new));
     Ok(new)
+}
+
+/// Drops what only several streams need, and keeps freed memory at hand: the pool would else go back to the system at
+/// every wait and be mapped again.
+pub(super) fn prepare(device: &CudaDevice) -> Result<()> {
+    let stream = device.cuda_stream();
+    let mut threshold = u64::MAX;
+    // SAFETY: everything runs on the one stream of this device, in order; the attribute takes a 64-bit number.
+    unsafe {
+        device.disable_event_tracking();
+        let pool = driver::device::get_default_mem_pool(stream.context().cu_device())
+            .map_err(Error::wrap)?;
+        driver::mem_pool::set_attribute(
+            pool,
+            sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+            std::ptr::from_mut(&mut threshold).cast(),
+        )
+        .map_err(Error::wrap)
+    }
 }
 
 impl Driver {

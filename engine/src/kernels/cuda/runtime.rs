@@ -57,6 +57,15 @@ pub fn emulate_with(runtime: Arc<dyn Runtime>) {
     EMULATOR.get_or_init(|| runtime);
 }
 
+/// Sets a device up for work on one stream: to be called once, before tensors are made on it.
+pub fn prepare(device: &Device) -> Result<()> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => super::driver::prepare(device),
+        _ => Ok(()),
+    }
+}
+
 /// The runtime of a device's tensors.
 pub fn runtime_of(device: &Device) -> Result<Arc<dyn Runtime>> {
     match device {
