@@ -9,6 +9,7 @@
 
 pub mod cancel;
 pub mod decode;
+pub mod device;
 mod embedded;
 pub mod engine;
 pub mod error;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use diffcoder_engine::device;
 use diffcoder_engine::kernels::matmul::Precision;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::tokenizer::Tokenizer;
@@ -69,9 +70,21 @@ struct TrainArgs {
     /// Go on from the newest checkpoint of the run folder.
     #[arg(long)]
     resume: bool,
+    /// Where to train.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Place,
     /// Stop with a checkpoint after this many minutes.
     #[arg(long, value_name = "MINUTES")]
     max_minutes: Option<f64>,
+}
+
+/// Where a model is trained.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Place {
+    /// On the processor.
+    Cpu,
+    /// On the first CUDA device, if this build knows CUDA.
+    Cuda,
 }
 
 /// Write a checkpoint as a model directory.
@@ -168,6 +181,10 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
         out: &args.out,
         mask_token: tokenizer.special().mask,
         ops: ops(recipe.run.matmul),
+        device: match args.device {
+            Place::Cpu => None,
+            Place::Cuda => Some(device::cuda(0)?),
+        },
         start: if args.resume { Start::Resume } else { Start::Fresh },
         max_time: max_time.transpose()?,
         stop: &stop,

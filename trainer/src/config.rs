@@ -499,6 +499,15 @@ mod tests {
     }
 
     #[test]
+    fn the_recipe_for_a_gpu_is_sound() {
+        let text = include_str!("../recipes/base.toml");
+        let recipe = Recipe::parse(text, Path::new("base.toml")).unwrap();
+        let config = recipe.model_config().unwrap();
+        assert_eq!((config.n_layers, config.hidden_size, config.vocab_size), (8, 512, 8192));
+        assert!((29_000_000..30_000_000).contains(&config.n_parameters()));
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let error = error_of("[optimizer]\n", "[optimizer]\nlearning_rate = 1\n");
         let line = NANO[..NANO.find("[optimizer]").unwrap()].matches('\n').count() + 2;

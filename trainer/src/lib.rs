@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod memory;
 pub mod metrics;
 pub mod objective;
+pub mod on_device;
 pub mod optim;
 pub mod parameters;
 pub mod progress;

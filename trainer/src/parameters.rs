@@ -53,6 +53,11 @@ impl Parameters {
         Ok(Self(variables))
     }
 
+    /// Takes existing variables.
+    pub(crate) fn from_variables(variables: BTreeMap<String, Var>) -> Self {
+        Self(variables)
+    }
+
     /// The variables by name.
     pub fn variables(&self) -> &BTreeMap<String, Var> {
         &self.0

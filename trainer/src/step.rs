@@ -94,7 +94,7 @@ impl Task {
     }
 
     /// What batch rows `first..first + n` predict: cross-entropies (R), and the weight of each in the loss of the step.
-    fn micro_batch(
+    pub(crate) fn micro_batch(
         &self,
         model: &Model,
         batch: &Batch,

@@ -1,11 +1,13 @@
 //! The training loop, top to bottom: stages in order, one step after the other.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use candle_core::Device;
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::ops::Ops;
@@ -15,6 +17,7 @@ use crate::config::Recipe;
 use crate::data::loader::Batch;
 use crate::inputs::Inputs;
 use crate::metrics::{MetricsFile, StepMetrics, matmul_rate};
+use crate::on_device::{DeviceTrainer, HostState};
 use crate::optim::adamw::AdamW;
 use crate::optim::clip::{clip_scale, global_norm};
 use crate::optim::lr::LrCurve;
@@ -28,6 +31,9 @@ use crate::step::{Task, step_gradients};
 /// Steps in a row without a finite loss and gradient after which a run gives up.
 const MAX_BAD_STEPS: u32 = 5;
 
+/// What is said of a step whose loss or gradient cannot be used.
+pub(crate) const NOT_FINITE: &str = "loss or gradient is not finite";
+
 /// Everything that a run needs beside its data.
 pub struct Run<'a> {
     /// The checked recipe.
@@ -40,8 +46,10 @@ pub struct Run<'a> {
     pub out: &'a Path,
     /// The token that hides what is to be predicted.
     pub mask_token: u32,
-    /// Implementation of the model's operations.
+    /// Implementation of the model's operations on the CPU.
     pub ops: Ops,
+    /// A CUDA device to train on instead.
+    pub device: Option<Device>,
     /// Whether to go on from the newest checkpoint.
     pub start: Start,
     /// When to stop early.
@@ -83,11 +91,21 @@ pub fn checkpoint_root(run: &Path) -> PathBuf {
 
 /// What changes from step to step.
 struct State {
+    place: Place,
+    progress: Progress,
+    bad_in_a_row: u32,
+}
+
+/// Where parameters and moments live.
+enum Place {
+    Cpu(Box<OnCpu>),
+    Device(Box<DeviceTrainer>),
+}
+
+struct OnCpu {
     parameters: Parameters,
     model: Model,
     optimizer: AdamW,
-    progress: Progress,
-    bad_in_a_row: u32,
 }
 
 /// Trains all stages of a recipe, or what is left of them.
@@ -108,16 +126,10 @@ pub fn train(run: &Run<'_>, open_stage: &OpenStage<'_>) -> Result<Outcome> {
         let served = served_config(run.recipe, &config, &stage);
         let mut batches = open_stage(&stage, state.progress.step)?;
         state.progress.stage = stage.index;
+        let mut told_at = Instant::now();
         while state.progress.step < stage.end_step() {
-            let step_start = Instant::now();
             let batch = batches.next().context("the data ended before the stage did")??;
-            let mut metrics = state.step(run, &stage, &batch, &curve)?;
-            let seconds = step_start.elapsed().as_secs_f64();
-            metrics.tokens_per_s = metrics.tokens as f64 / seconds;
-            let flop = step_flop(&config, &stage, metrics.masked);
-            metrics.matmul_share = flop / (seconds * machine_rate);
-            metrics_file.append(&metrics)?;
-            display.step(&metrics);
+            let mut told = state.step(run, &stage, &batch, &curve)?;
 
             let done = state.progress.step;
             state.progress.stage_end = done == stage.end_step();
@@ -126,9 +138,24 @@ pub fn train(run: &Run<'_>, open_stage: &OpenStage<'_>) -> Result<Outcome> {
             let schedule = &run.recipe.checkpoint;
             let due = done.is_multiple_of(schedule.every_steps)
                 || saved_at.elapsed().as_secs_f64() >= schedule.every_minutes * 60.0;
-            if state.progress.stage_end || interrupted || time_up || due {
+            let saves = state.progress.stage_end || interrupted || time_up || due;
+            if saves {
+                told.extend(state.read_steps()?);
+            }
+            // Steps on a device are timed and told together, when they are read back.
+            let seconds = told_at.elapsed().as_secs_f64() / told.len().max(1) as f64;
+            for mut metrics in told {
+                metrics.tokens_per_s = metrics.tokens as f64 / seconds;
+                let flop = step_flop(&config, &stage, metrics.masked);
+                metrics.matmul_share = flop / (seconds * machine_rate);
+                metrics_file.append(&metrics)?;
+                display.step(&metrics);
+                told_at = Instant::now();
+            }
+            if saves {
                 let folder = state.save(run, &served)?;
                 saved_at = Instant::now();
+                told_at = saved_at;
                 if done == curve.total_steps {
                     display.finish();
                     return Ok(Outcome::Finished(folder));
@@ -155,7 +182,7 @@ impl State {
             .with_context(|| format!("cannot make the run folder {}", run.out.display()))?;
         let newest = retention::newest(&root)?;
         let settings = run.recipe.optimizer.settings();
-        let (parameters, optimizer, progress) = match (run.start, newest) {
+        let (host, progress) = match (run.start, newest) {
             (Start::Fresh, Some(folder)) => bail!(
                 "{} already holds a run ({}): add --resume to go on with it, or choose another --out",
                 run.out.display(),
@@ -166,7 +193,7 @@ impl State {
                 let parameters = Parameters::init(config, &mut rng)?;
                 let progress =
                     Progress { step: 0, updates: 0, stage: 0, stage_end: false, skipped: 0 };
-                (parameters, AdamW::new(settings), progress)
+                (HostState { parameters, moments: BTreeMap::new(), updates: 0 }, progress)
             }
             (Start::Resume, None) => bail!(
                 "there is no checkpoint in {} to resume from: start without --resume",
@@ -177,31 +204,41 @@ impl State {
                 check_same_run(run.recipe, &saved.recipe, &folder)?;
                 saved.inputs.check(&run.inputs)?;
                 let parameters = Parameters::from_tensors(&saved.weights)?;
-                let optimizer = AdamW::resume(settings, saved.moments, saved.progress.updates);
-                (parameters, optimizer, saved.progress)
+                let (moments, updates) = (saved.moments, saved.progress.updates);
+                (HostState { parameters, moments, updates }, saved.progress)
             }
         };
         // Not before the folder is known to be this run's own: another one may be writing there.
         retention::sweep(&root)?;
-        let model = parameters.model(config, run.ops)?;
-        Ok(Self { parameters, model, optimizer, progress, bad_in_a_row: 0 })
+        let place = match &run.device {
+            None => {
+                let HostState { parameters, moments, updates } = host;
+                let model = parameters.model(config, run.ops)?;
+                let optimizer = AdamW::resume(settings, moments, updates);
+                Place::Cpu(Box::new(OnCpu { parameters, model, optimizer }))
+            }
+            Some(device) => {
+                let clip_norm = run.recipe.optimizer.clip_norm;
+                let trainer = DeviceTrainer::new(device, config, settings, clip_norm, &host)?;
+                Place::Device(Box::new(trainer))
+            }
+        };
+        Ok(Self { place, progress, bad_in_a_row: 0 })
     }
 
-    /// One optimizer step. Speed is filled in by the caller.
+    /// One optimizer step. Returns the steps that are known to be done; speed is filled in by the caller.
     fn step(
         &mut self,
         run: &Run<'_>,
         stage: &Stage,
         batch: &Batch,
         curve: &LrCurve,
-    ) -> Result<StepMetrics> {
+    ) -> Result<Vec<StepMetrics>> {
         let step = self.progress.step;
         let mut noise = stream(run.recipe.run.seed, step, Stream::Noise);
         let objective = stage.objective(run.recipe, step);
         let task = Task::new(&objective, batch, run.mask_token, &mut noise);
         let micro_rows = stage.section.micro_rows;
-        let gradients = step_gradients(&self.model, &self.parameters, batch, &task, micro_rows)?;
-        let lr = curve.at(step);
         let mut metrics = StepMetrics {
             step,
             stage: stage.index,
@@ -210,16 +247,91 @@ impl State {
             ce_per_masked: None,
             masked: task.n_predicted(),
             tokens: batch.tokens.len(),
-            lr,
+            lr: curve.at(step),
             grad_norm: None,
             tokens_per_s: 0.0,
             matmul_share: 0.0,
             skipped: None,
         };
         self.progress.step += 1;
+        match &mut self.place {
+            Place::Cpu(cpu) => {
+                cpu.step((batch, &task), micro_rows, run.recipe.optimizer.clip_norm, &mut metrics)?;
+                self.progress.updates = cpu.optimizer.updates();
+                self.judge(&metrics)?;
+                Ok(vec![metrics])
+            }
+            Place::Device(trainer) => {
+                trainer.step(batch, &task, micro_rows, metrics)?;
+                if trainer.is_full() { self.read_steps() } else { Ok(Vec::new()) }
+            }
+        }
+    }
+
+    /// Waits for the steps of a device that have not been read back.
+    fn read_steps(&mut self) -> Result<Vec<StepMetrics>> {
+        let Place::Device(trainer) = &mut self.place else { return Ok(Vec::new()) };
+        let (done, updates) = trainer.read()?;
+        self.progress.updates = updates;
+        done.iter().try_for_each(|metrics| self.judge(metrics))?;
+        Ok(done)
+    }
+
+    /// Counts steps that were not finite, and gives up after too many in a row.
+    fn judge(&mut self, metrics: &StepMetrics) -> Result<()> {
+        match metrics.skipped.as_deref() {
+            Some(NOT_FINITE) => {
+                self.progress.skipped += 1;
+                self.bad_in_a_row += 1;
+            }
+            Some(_) => {} // nothing was predicted: says nothing about the run
+            None => self.bad_in_a_row = 0,
+        }
+        ensure!(
+            self.bad_in_a_row < MAX_BAD_STEPS,
+            "loss or gradient was not finite in {MAX_BAD_STEPS} steps in a row, the last one step {}: lower [optimizer] lr or \
+             clip_norm and resume from the last checkpoint",
+            metrics.step
+        );
+        Ok(())
+    }
+
+    fn save(&self, run: &Run<'_>, config: &ModelConfig) -> Result<PathBuf> {
+        let root = checkpoint_root(run.out);
+        let downloaded;
+        let (variables, moments) = match &self.place {
+            Place::Cpu(cpu) => (cpu.parameters.variables(), cpu.optimizer.moments()),
+            Place::Device(trainer) => {
+                downloaded = trainer.download()?;
+                (downloaded.parameters.variables(), &downloaded.moments)
+            }
+        };
+        let snapshot = Snapshot {
+            progress: &self.progress,
+            inputs: &run.inputs,
+            config,
+            recipe: run.recipe_text,
+            variables,
+            moments,
+        };
+        let folder = snapshot.save(&root)?;
+        retention::prune(&root, run.recipe.checkpoint.keep)?;
+        Ok(folder)
+    }
+}
+
+impl OnCpu {
+    fn step(
+        &mut self,
+        (batch, task): (&Batch, &Task),
+        micro_rows: usize,
+        clip_norm: f64,
+        metrics: &mut StepMetrics,
+    ) -> Result<()> {
+        let gradients = step_gradients(&self.model, &self.parameters, batch, task, micro_rows)?;
         let Some(gradients) = gradients else {
             metrics.skipped = Some("no masked token".to_owned());
-            return Ok(metrics);
+            return Ok(());
         };
         let norm = global_norm(&gradients.gradients)?;
         let finite = |value: f64| value.is_finite().then_some(value);
@@ -227,36 +339,17 @@ impl State {
         metrics.ce_per_masked = finite(gradients.cross_entropy);
         metrics.grad_norm = finite(norm);
         if metrics.loss.is_none() || metrics.grad_norm.is_none() {
-            self.progress.skipped += 1;
-            self.bad_in_a_row += 1;
-            metrics.skipped = Some("loss or gradient is not finite".to_owned());
-            ensure!(
-                self.bad_in_a_row < MAX_BAD_STEPS,
-                "loss or gradient was not finite in {MAX_BAD_STEPS} steps in a row, the last one step {step}: lower \
-                 [optimizer] lr or clip_norm and resume from the last checkpoint"
-            );
-            return Ok(metrics);
+            metrics.skipped = Some(NOT_FINITE.to_owned());
+            return Ok(());
         }
-        self.bad_in_a_row = 0;
-        let scale = clip_scale(norm, run.recipe.optimizer.clip_norm);
-        self.optimizer.step(self.parameters.variables(), &gradients.gradients, lr, scale)?;
-        self.progress.updates = self.optimizer.updates();
-        Ok(metrics)
-    }
-
-    fn save(&self, run: &Run<'_>, config: &ModelConfig) -> Result<PathBuf> {
-        let root = checkpoint_root(run.out);
-        let snapshot = Snapshot {
-            progress: &self.progress,
-            inputs: &run.inputs,
-            config,
-            recipe: run.recipe_text,
-            variables: self.parameters.variables(),
-            moments: self.optimizer.moments(),
-        };
-        let folder = snapshot.save(&root)?;
-        retention::prune(&root, run.recipe.checkpoint.keep)?;
-        Ok(folder)
+        let scale = clip_scale(norm, clip_norm);
+        self.optimizer.step(
+            self.parameters.variables(),
+            &gradients.gradients,
+            metrics.lr,
+            scale,
+        )?;
+        Ok(())
     }
 }
 

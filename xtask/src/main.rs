@@ -1,5 +1,7 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask trace-picture`.
+//! Repository chores: `cargo xtask tidy`, `cargo xtask trace-picture`, `cargo xtask cuda-ptx`, `cargo xtask gpu-bundle`.
 
+mod cuda_ptx;
+mod gpu_bundle;
 mod picture;
 mod tidy;
 
@@ -8,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-const USAGE: &str = "usage: cargo xtask tidy | trace-picture";
+const USAGE: &str = "usage: cargo xtask tidy | trace-picture | cuda-ptx [--check] | gpu-bundle OUT DATA TOKENIZER [--rehearse]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -16,6 +18,28 @@ fn main() -> ExitCode {
     let result = match arguments[..] {
         ["tidy"] => root().and_then(tidy::run),
         ["trace-picture"] => root().and_then(picture::run),
+        ["cuda-ptx"] => root().and_then(|root| cuda_ptx::run(root, cuda_ptx::Task::Write)),
+        ["cuda-ptx", "--check"] => {
+            root().and_then(|root| cuda_ptx::run(root, cuda_ptx::Task::Compare))
+        }
+        ["gpu-bundle", out, data, tokenizer] => root().and_then(|root| {
+            gpu_bundle::run(
+                root,
+                out.as_ref(),
+                data.as_ref(),
+                tokenizer.as_ref(),
+                gpu_bundle::Kind::Cuda,
+            )
+        }),
+        ["gpu-bundle", out, data, tokenizer, "--rehearse"] => root().and_then(|root| {
+            gpu_bundle::run(
+                root,
+                out.as_ref(),
+                data.as_ref(),
+                tokenizer.as_ref(),
+                gpu_bundle::Kind::Rehearsal,
+            )
+        }),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

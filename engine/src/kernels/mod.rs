@@ -15,6 +15,7 @@ mod attention_chunk;
 pub mod buffer;
 pub mod cached_attention;
 pub mod cross_entropy;
+pub mod cuda;
 pub mod doubled;
 pub mod embedding;
 pub mod exp;

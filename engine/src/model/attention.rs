@@ -4,10 +4,13 @@ use candle_core::Tensor;
 
 use crate::error::Result;
 use crate::kernels::cached_attention::{CachedShape, cached_attention};
+use crate::kernels::cuda::launch::DeviceAttentionShape;
+use crate::kernels::cuda::operations;
 use crate::kernels::matmul::Precision;
 use crate::model::RowGroup;
 use crate::model::config::{Dialect, ModelConfig};
 use crate::model::mask::SequenceMask;
+use crate::model::on_device;
 use crate::model::ops::{OpSet, SequenceShape, cpu_vec};
 use crate::model::rope::Rotation;
 use crate::model::weights::Weights;
@@ -112,9 +115,51 @@ impl Attention {
             Plan::Doubled { batch, len, block } => {
                 ops.doubled_attention(shape(*batch, *len), *block, qkv)?
             }
+            Plan::Cached(groups) if ops.is_on_device() => {
+                self.attend_on_device(groups, qkv.each_ref())?
+            }
             Plan::Cached(groups) => self.attend_cached(groups, ops.precision(), qkv.each_ref())?,
         };
         ops.linear_onto(residual, &mixed, &self.output)
+    }
+
+    /// As [`Self::attend_cached`] on tensors and caches of a device.
+    fn attend_on_device(
+        &self,
+        groups: &mut [RowGroup<'_>],
+        [query, key, value]: [&Tensor; 3],
+    ) -> Result<Tensor> {
+        let mut mixed = Vec::with_capacity(groups.len());
+        let mut row = 0;
+        for group in groups {
+            let (committed, n_rows) = (group.cache.len(), group.tokens.len());
+            if n_rows == 0 {
+                continue;
+            }
+            let part = |x: &Tensor| x.narrow(0, row, n_rows);
+            let total = committed + n_rows;
+            let [keys, values] =
+                group.cache.append_on_device(self.layer, [&part(key)?, &part(value)?])?;
+            let shape = DeviceAttentionShape {
+                sequences: 1,
+                queries: n_rows as i32,
+                keys: total as i32,
+                query_start: committed as i32,
+                heads: self.n_heads as i32,
+                kv_heads: self.n_kv_heads as i32,
+                block: on_device::block_of(group.mask, total) as i32,
+                doubled: 0,
+                scale: 1.0 / (self.head_size as f32).sqrt(),
+            };
+            let [out, _lse] =
+                operations::attention(shape, self.head_size, [&part(query)?, &keys, &values])?;
+            mixed.push(out);
+            row += n_rows;
+        }
+        match mixed.len() {
+            1 => Ok(mixed.remove(0)),
+            _ => Ok(Tensor::cat(&mixed, 0)?),
+        }
     }
 
     /// query: (R, H * Dh), key, value: (R, Hkv * Dh) -> (R, H * Dh), row group by row group against its cache.

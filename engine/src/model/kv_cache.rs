@@ -1,5 +1,11 @@
 //! Keys and values of the committed tokens of one sequence, for every layer.
 
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use crate::error::Result;
+use crate::kernels::cuda::operations;
 use crate::model::config::ModelConfig;
 
 /// Cached keys and values. Rows of a forward that are not committed are dropped at its end.
@@ -8,7 +14,20 @@ pub struct KvCache {
     layers: Vec<LayerCache>,
     len: usize,
     row_width: usize,
+    /// Where the tensors of the layers lie, if they do not lie in `layers`.
+    device: Option<OnDevice>,
 }
+
+/// Keys and values of every layer on a device, each (capacity, Hkv * Dh); none before the first rows. Clones share them
+/// until one of them writes.
+#[derive(Clone, Debug)]
+struct OnDevice {
+    device: Device,
+    layers: Vec<Option<Arc<[Tensor; 2]>>>,
+}
+
+/// Rows that a cache on a device grows by at least.
+const LEAST_GROWTH: usize = 512;
 
 /// Keys and values of one layer, each (S, Hkv, Dh) row-major, keys already rotated.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +43,15 @@ impl KvCache {
             layers: vec![LayerCache::default(); config.n_layers],
             len: 0,
             row_width: config.n_kv_heads * config.head_size,
+            device: None,
         }
+    }
+
+    /// An empty cache whose keys and values lie on a device.
+    pub(crate) fn on_device(config: &ModelConfig, device: &Device) -> Self {
+        let device = device.clone();
+        let layers = vec![None; config.n_layers];
+        Self { device: Some(OnDevice { device, layers }), ..Self::new(config) }
     }
 
     /// Committed tokens.
@@ -49,10 +76,15 @@ impl KvCache {
 
     /// Memory held, in bytes.
     pub fn bytes(&self) -> usize {
-        self.layers
-            .iter()
-            .map(|layer| (layer.keys.capacity() + layer.values.capacity()) * size_of::<f32>())
-            .sum()
+        let on_device = self.device.iter().flat_map(|device| device.layers.iter().flatten());
+        let device_bytes: usize = on_device
+            .flat_map(|kept| kept.iter())
+            .map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes())
+            .sum();
+        let layer_bytes = |layer: &LayerCache| {
+            (layer.keys.capacity() + layer.values.capacity()) * size_of::<f32>()
+        };
+        device_bytes + self.layers.iter().map(layer_bytes).sum::<usize>()
     }
 
     /// Keys and values of the committed tokens of one layer, each (S, Hkv, Dh) row-major.
@@ -68,6 +100,51 @@ impl KvCache {
         layer.keys.extend_from_slice(keys);
         layer.values.extend_from_slice(values);
         layer
+    }
+
+    /// As [`Self::append`] on a device: keys and values of the layer, at least as long as what is filled.
+    ///
+    /// rows: keys and values, each (n, Hkv * Dh).
+    pub(crate) fn append_on_device(
+        &mut self,
+        layer: usize,
+        rows: [&Tensor; 2],
+    ) -> Result<[Tensor; 2]> {
+        let (n_rows, _) = rows[0].dims2()?;
+        let (len, width) = (self.len, self.row_width);
+        let Some(OnDevice { device, layers }) = &mut self.device else {
+            return Err(crate::error::EngineError::Request(
+                "the cache lies on the CPU, the model on a device: use Model::new_cache".into(),
+            ));
+        };
+        let needed = len + n_rows;
+        let kept = match layers[layer].take() {
+            Some(kept) if Arc::strong_count(&kept) == 1 && kept[0].dim(0)? >= needed => kept,
+            old => {
+                let held = if old.is_some() { len } else { 0 };
+                let capacity = needed.max(2 * held).max(LEAST_GROWTH);
+                let kind = operations::element(rows[0])?;
+                let grown = [
+                    operations::unfilled((capacity, width), kind, device)?,
+                    operations::unfilled((capacity, width), kind, device)?,
+                ];
+                if let Some(old) = old
+                    && len > 0
+                {
+                    for (old, grown) in old.iter().zip(&grown) {
+                        operations::copy_rows(&old.narrow(0, 0, len)?, grown, 0)?;
+                    }
+                }
+                Arc::new(grown)
+            }
+        };
+        for (rows, kept) in rows.iter().zip(kept.iter()) {
+            operations::copy_rows(rows, kept, len)?;
+        }
+        let [keys, values] = &*kept;
+        let filled = [keys.clone(), values.clone()];
+        layers[layer] = Some(kept);
+        Ok(filled)
     }
 
     /// Ends a forward: its first `rows` rows are committed, the others dropped.

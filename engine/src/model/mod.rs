@@ -11,6 +11,7 @@ mod attention;
 mod fused;
 mod layer;
 mod mlp;
+mod on_device;
 mod rope;
 mod tape;
 
@@ -109,8 +110,10 @@ impl Model {
         gradients: &mut Gradients,
     ) -> Result<()> {
         match (self.ops, &self.tape) {
-            (Ops::Fused { .. }, Some(tape)) => tape.backward(output, seed, gradients)?,
-            (Ops::Fused { .. }, None) => {
+            (Ops::Fused { .. } | Ops::Device, Some(tape)) => {
+                tape.backward(output, seed, gradients)?
+            }
+            (Ops::Fused { .. } | Ops::Device, None) => {
                 return Err(EngineError::Request(
                     "gradients need a recorded model: call Model::recorded first".into(),
                 ));
@@ -133,14 +136,22 @@ impl Model {
 
     /// An empty cache of this model's shape.
     pub fn new_cache(&self) -> KvCache {
-        KvCache::new(&self.config)
+        match self.ops {
+            Ops::Device => KvCache::on_device(&self.config, self.embedding.device()),
+            Ops::Fused { .. } | Ops::Differentiable => KvCache::new(&self.config),
+        }
     }
 
-    /// Serving: one forward over any mix of row groups, on the CPU.
+    /// Serving: one forward over any mix of row groups.
     ///
     /// Returns the logits of the wanted rows, group by group: (rows wanted, V). The rows of a group are written behind its
     /// committed keys in every layer before anyone attends, so a block that is being committed is seen by the next one.
     pub fn forward(&self, groups: &mut [RowGroup<'_>]) -> Result<Tensor> {
+        Ok(self.forward_in_place(groups)?.to_device(&Device::Cpu)?)
+    }
+
+    /// As [`Self::forward`]; the logits stay where the weights are, and a device may still be at work when this returns.
+    pub fn forward_in_place(&self, groups: &mut [RowGroup<'_>]) -> Result<Tensor> {
         let ids: Vec<u32> = groups.iter().flat_map(|group| group.tokens.iter().copied()).collect();
         let mut positions = Vec::with_capacity(ids.len());
         let mut wanted = Vec::new();
@@ -165,7 +176,7 @@ impl Model {
         if wanted.is_empty() {
             return Ok(Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu)?);
         }
-        self.logits(&self.op_set().select_rows(&hidden, wanted)?)
+        self.op_set().logits(&self.op_set().select_rows(&hidden, wanted)?, &self.head)
     }
 
     /// Whole sequences without a cache. ids: (B, T) u32, positions: T, shared by the batch -> hidden (B, T, D) after the final norm.
@@ -228,17 +239,18 @@ impl Model {
         self.op_set().reshape(&rows, (2, batch, len, self.config.hidden_size))
     }
 
-    /// hidden: (..., D) -> logits (..., V).
+    /// hidden: (..., D) -> logits (..., V) f32; those of [`Ops::Device`] come back to the CPU.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let ops = self.op_set();
         let mut shape = hidden.shape().dims().to_vec();
         let (width, rows) =
             (self.config.hidden_size, hidden.elem_count() / self.config.hidden_size);
-        let logits = ops.linear(&ops.reshape(hidden, (rows, width))?, &self.head, None)?;
+        let logits = ops.logits(&ops.reshape(hidden, (rows, width))?, &self.head)?;
         if let Some(last) = shape.last_mut() {
             *last = self.config.vocab_size;
         }
-        ops.reshape(&logits, shape)
+        let logits = ops.reshape(&logits, shape)?;
+        Ok(if ops.is_on_device() { logits.to_device(&Device::Cpu)? } else { logits })
     }
 
     /// Cross-entropy in nats of some rows; no logits are kept.

@@ -1,16 +1,18 @@
-//! The two op sets of the model, both with gradients.
+//! The op sets of the model, all with gradients.
 //!
 //! `Fused` runs our own CPU kernels, each with its own backward, on a tape of our own. `Differentiable` is the plain candle
-//! composition under candle's autodiff, which works on every device and is what the fused one is held against. candle's
-//! own fused softmax, rms_norm and rope are not used at all: they drop the gradient without a word.
+//! composition under candle's autodiff, which works on every device and is what the fused one is held against. `Device`
+//! runs our CUDA kernels on the same tape. candle's own fused softmax, rms_norm and rope are not used at all: they drop the gradient without a word.
 
 use candle_core::{D, Shape, Tensor};
 
 use crate::error::Result;
 use crate::kernels::attention::AttentionShape;
+use crate::kernels::cuda::operations;
 use crate::kernels::matmul::Precision;
 use crate::model::fused::{self, Plus};
 use crate::model::mask::{SequenceMask, doubled_dense};
+use crate::model::on_device;
 use crate::model::rope::Rotation;
 use crate::model::tape::{Operation, Tape};
 
@@ -22,6 +24,8 @@ pub enum Ops {
         /// Rounding of the operands of matrix products.
         precision: Precision,
     },
+    /// Our CUDA kernels with their own gradients, on the device of the weights, which are bf16 or f32 there.
+    Device,
     /// Plain candle operations with candle's gradients: any device, slow.
     Differentiable,
 }
@@ -45,6 +49,7 @@ impl std::fmt::Display for Ops {
         f.write_str(match self {
             Self::Fused { precision: Precision::F32 } => "fused",
             Self::Fused { precision: Precision::Bf16 } => "fused bf16",
+            Self::Device => "device",
             Self::Differentiable => "plain",
         })
     }
@@ -70,7 +75,7 @@ impl Ops {
     pub(crate) fn precision(self) -> Precision {
         match self {
             Self::Fused { precision } => precision,
-            Self::Differentiable => Precision::F32,
+            Self::Device | Self::Differentiable => Precision::F32,
         }
     }
 }
@@ -88,6 +93,11 @@ impl OpSet<'_> {
         self.ops.precision()
     }
 
+    /// Whether activations lie on a device.
+    pub(crate) fn is_on_device(self) -> bool {
+        self.ops == Ops::Device
+    }
+
     fn run(self, mut operation: impl Operation) -> Result<Tensor> {
         let result = operation.forward()?;
         if let Some(tape) = self.tape {
@@ -100,6 +110,10 @@ impl OpSet<'_> {
     pub(crate) fn embed(self, ids: Vec<u32>, table: &Tensor) -> Result<Tensor> {
         match self.ops {
             Ops::Fused { .. } => self.run(fused::Embed { table: table.clone(), ids }),
+            Ops::Device => {
+                let ids = operations::upload(&ids, table.device())?;
+                self.run(on_device::Embed { table: table.clone(), ids })
+            }
             Ops::Differentiable => {
                 let rows = ids.len();
                 Ok(table.index_select(&Tensor::from_vec(ids, rows, table.device())?, 0)?)
@@ -111,6 +125,10 @@ impl OpSet<'_> {
     pub(crate) fn select_rows(self, x: &Tensor, rows: Vec<u32>) -> Result<Tensor> {
         match self.ops {
             Ops::Fused { .. } => self.run(fused::SelectRows { x: x.clone(), rows }),
+            Ops::Device => {
+                let rows = operations::upload(&rows, x.device())?;
+                self.run(on_device::SelectRows { x: x.clone(), rows })
+            }
             Ops::Differentiable => {
                 let n_rows = rows.len();
                 Ok(x.index_select(&Tensor::from_vec(rows, n_rows, x.device())?, 0)?)
@@ -122,7 +140,7 @@ impl OpSet<'_> {
     pub(crate) fn reshape(self, x: &Tensor, shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
         match self.ops {
-            Ops::Fused { .. } => self.run(fused::Reshape { x: x.clone(), shape }),
+            Ops::Fused { .. } | Ops::Device => self.run(fused::Reshape { x: x.clone(), shape }),
             Ops::Differentiable => Ok(x.reshape(shape)?),
         }
     }
@@ -152,6 +170,9 @@ impl OpSet<'_> {
             Ops::Fused { precision } => {
                 self.run(fused::Linear { x: x.clone(), weight: weight.clone(), plus, precision })
             }
+            Ops::Device => {
+                self.run(on_device::Linear { x: x.clone(), weight: weight.clone(), plus })
+            }
             Ops::Differentiable => {
                 let product = x.matmul(&weight.t()?)?;
                 Ok(match plus {
@@ -168,6 +189,9 @@ impl OpSet<'_> {
         match self.ops {
             Ops::Fused { .. } => {
                 self.run(fused::RmsNorm { x: x.clone(), weight: weight.clone(), eps })
+            }
+            Ops::Device => {
+                self.run(on_device::RmsNorm { x: x.clone(), weight: weight.clone(), eps })
             }
             Ops::Differentiable => {
                 let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
@@ -192,6 +216,11 @@ impl OpSet<'_> {
                 let norm = norm.map(|(weight, eps)| (weight.clone(), eps));
                 self.run(fused::Rotate { x: x.clone(), norm, table, positions })
             }
+            Ops::Device => {
+                let norm = norm.map(|(weight, eps)| (weight.clone(), eps));
+                let angles = rotation.on_device(x.device())?;
+                self.run(on_device::Rotate { x: x.clone(), norm, angles })
+            }
             Ops::Differentiable => {
                 let (rows, width) = x.dims2()?;
                 let dh = table.head_size();
@@ -214,6 +243,7 @@ impl OpSet<'_> {
     pub(crate) fn swiglu(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         match self.ops {
             Ops::Fused { .. } => self.run(fused::Swiglu { gate: gate.clone(), up: up.clone() }),
+            Ops::Device => self.run(on_device::Swiglu { gate: gate.clone(), up: up.clone() }),
             Ops::Differentiable => Ok((gate.silu()? * up)?),
         }
     }
@@ -229,6 +259,12 @@ impl OpSet<'_> {
             Ops::Fused { precision } => {
                 let shape = shape.for_kernels(precision);
                 self.run(fused::Attention { qkv, shape, mask, kept: None })
+            }
+            Ops::Device => {
+                let block = on_device::block_of(mask, shape.len);
+                let head_size = shape.head_size;
+                let shape = on_device::sequences(shape, block);
+                self.run(on_device::Attention { qkv, shape, head_size, kept: None })
             }
             Ops::Differentiable => {
                 masked_attention(shape, shape.len, &mask.dense(shape.len), qkv.each_ref())
@@ -248,6 +284,11 @@ impl OpSet<'_> {
                 let shape = shape.for_kernels(precision);
                 self.run(fused::DoubledAttention { qkv, shape, block, kept: None })
             }
+            Ops::Device => {
+                let head_size = shape.head_size;
+                let shape = on_device::doubled_sequences(shape, block);
+                self.run(on_device::Attention { qkv, shape, head_size, kept: None })
+            }
             Ops::Differentiable => {
                 // (2, B, T) -> (B, 2T), so that one mask serves every sequence of the batch.
                 let SequenceShape { batch, len, .. } = shape;
@@ -265,6 +306,14 @@ impl OpSet<'_> {
         }
     }
 
+    /// x: (R, D), head: (V, D) -> (R, V) f32.
+    pub(crate) fn logits(self, x: &Tensor, head: &Tensor) -> Result<Tensor> {
+        match self.ops {
+            Ops::Device => Ok(operations::logits(x, head)?),
+            Ops::Fused { .. } | Ops::Differentiable => self.linear(x, head, None),
+        }
+    }
+
     /// Cross-entropy in nats of each row. hidden: (R, D), weight: (V, D), targets: R -> (R).
     pub(crate) fn head_nll(
         self,
@@ -273,6 +322,11 @@ impl OpSet<'_> {
         targets: Vec<u32>,
     ) -> Result<Tensor> {
         match self.ops {
+            Ops::Device => self.run(on_device::HeadNll {
+                hidden: hidden.clone(),
+                weight: weight.clone(),
+                targets: operations::upload(&targets, hidden.device())?,
+            }),
             Ops::Fused { precision } => self.run(fused::HeadNll {
                 hidden: hidden.clone(),
                 weight: weight.clone(),

@@ -1,10 +1,11 @@
 //! Rotary positions in Hugging Face's convention: dimension i turns with dimension i + Dh/2.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use candle_core::{Device, Tensor};
 
 use crate::error::Result;
+use crate::kernels::cuda::operations::Angles;
 use crate::kernels::rope::RopeTable;
 use crate::model::config::ModelConfig;
 
@@ -21,6 +22,7 @@ pub(crate) struct Rope {
 pub(crate) struct Rotation {
     table: Arc<RopeTable>,
     positions: Arc<Vec<u32>>,
+    on_device: OnceLock<Angles>,
 }
 
 impl Rope {
@@ -39,7 +41,7 @@ impl Rope {
                 Arc::new(RopeTable::new(self.theta, self.head_size, needed.next_power_of_two()));
             *self.table.write().unwrap_or_else(PoisonError::into_inner) = table.clone();
         }
-        Rotation { table, positions: Arc::new(positions) }
+        Rotation { table, positions: Arc::new(positions), on_device: OnceLock::new() }
     }
 }
 
@@ -47,6 +49,15 @@ impl Rotation {
     /// The table, and the position of each row.
     pub(super) fn parts(&self) -> (Arc<RopeTable>, Arc<Vec<u32>>) {
         (self.table.clone(), self.positions.clone())
+    }
+
+    /// The same on the device of the weights, uploaded once.
+    pub(super) fn on_device(&self, device: &Device) -> Result<Angles> {
+        if let Some(angles) = self.on_device.get() {
+            return Ok(angles.clone());
+        }
+        let angles = Angles::new(&self.table, &self.positions, device)?;
+        Ok(self.on_device.get_or_init(|| angles).clone())
     }
 
     /// Cosines and sines of each row, each (R, Dh/2), for the plain operations.

@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, TensorId, bail};
 
 use crate::kernels::buffer::unfilled;
+use crate::kernels::cuda::launch::Element;
+use crate::kernels::cuda::operations;
 use crate::kernels::matmul::Beta;
 
 /// A differentiable operation with its operands.
@@ -78,6 +80,33 @@ impl Gradients {
         }
         self.0.insert(of.id(), gradient);
         Ok(())
+    }
+
+    /// The f32 sum of a weight's gradients on its device; zeros if there is none yet.
+    pub(super) fn device_sum(&mut self, of: &Tensor) -> Result<Tensor> {
+        if let Some(sum) = self.0.get(&of.id()) {
+            return Ok(sum.clone());
+        }
+        let sum = operations::unfilled(of.shape().clone(), Element::F32, of.device())?;
+        operations::zero(&sum)?;
+        self.0.insert(of.id(), sum.clone());
+        Ok(sum)
+    }
+
+    /// Lets the gradients of a weight on a device be added up in `sum`, f32 and of its shape.
+    pub fn sum_in(&mut self, of: &Tensor, sum: Tensor) {
+        self.0.insert(of.id(), sum);
+    }
+
+    /// As [`Self::add`] for tensors on a device.
+    pub(super) fn add_on_device(&mut self, of: &Tensor, gradient: Tensor) -> Result<()> {
+        match self.0.get(&of.id()) {
+            Some(sum) => operations::add_into(sum, &gradient),
+            None => {
+                self.0.insert(of.id(), gradient);
+                Ok(())
+            }
+        }
     }
 
     /// Adds candle's gradients of the same parameters.

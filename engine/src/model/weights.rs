@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
@@ -55,6 +55,16 @@ impl Weights {
         let location = location.into();
         let mut tensors = BTreeMap::new();
         read_file(bytes, &location, &mut tensors)?;
+        Ok(Self { tensors, location })
+    }
+
+    /// The same tensors on a device in another type.
+    pub fn on_device(self, device: &Device, dtype: DType) -> Result<Self> {
+        let Self { tensors, location } = self;
+        let tensors = tensors
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, tensor.to_dtype(dtype)?.to_device(device)?)))
+            .collect::<Result<_>>()?;
         Ok(Self { tensors, location })
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use diffcoder_tests::conformance::{self, Outcome};
+use diffcoder_tests::conformance::{self, Outcome, Setup};
 
 /// Compares the engine and the trainer with reference numbers, case by case.
 #[derive(Parser)]
@@ -16,7 +16,7 @@ struct Args {
 #[expect(clippy::print_stdout, reason = "the report is this program's result")]
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let cases = conformance::run(&args.directory, &mut |case| println!("{case}"))?;
+    let cases = conformance::run(&args.directory, &Setup::cpu(), &mut |case| println!("{case}"))?;
     let count =
         |wanted: fn(&Outcome) -> bool| cases.iter().filter(|case| wanted(&case.outcome)).count();
     let fatal = cases.iter().filter(|case| case.is_fatal()).count();

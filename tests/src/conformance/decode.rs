@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
+use candle_core::Device;
 use diffcoder_engine::decode::case::{STABLE_ALGORITHM, StableCase};
 use diffcoder_engine::model::ops::Ops;
 
 use super::reference::model;
-use super::{Case, Outcome};
+use super::{Case, Outcome, Setup};
 
 const CONFIDENCE_TOLERANCE: f64 = 1e-4; // f32 logits on another CPU, rounded to six digits in the files
 
@@ -41,7 +42,7 @@ pub(super) fn run(directory: &Path, add: &mut dyn FnMut(Case)) -> anyhow::Result
         let replay = StableCase::from_json(&text)?.replay(&model(
             directory,
             &model_name,
-            Ops::default(),
+            &Setup { ops: Ops::default(), device: Device::Cpu },
         )?)?;
         add(match replay.mismatch {
             Some(mismatch) => Case { name: case_name, outcome: Outcome::Failed(mismatch) },

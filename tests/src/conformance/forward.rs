@@ -5,11 +5,10 @@ use std::path::Path;
 use anyhow::ensure;
 use candle_core::Tensor;
 use diffcoder_engine::model::mask::SequenceMask;
-use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::{Model, RowGroup};
 
 use super::reference::{Tensors, config, largest_difference, model};
-use super::{Case, Outcome};
+use super::{Case, Outcome, Setup};
 
 const LOGIT_TOLERANCE: f64 = 2e-4; // f32 CPU against PyTorch, golden/README.md
 
@@ -20,7 +19,11 @@ const MASKS: [(&str, SequenceMask); 4] = [
     ("block8", SequenceMask::BlockCausal { block: 8 }),
 ];
 
-pub(super) fn run(directory: &Path, add: &mut dyn FnMut(Case)) -> anyhow::Result<()> {
+pub(super) fn run(
+    directory: &Path,
+    setups: &[Setup],
+    add: &mut dyn FnMut(Case),
+) -> anyhow::Result<()> {
     let mut names: Vec<String> = std::fs::read_dir(directory.join("forward"))?
         .filter_map(|entry| {
             entry.ok()?.file_name().to_str()?.strip_suffix(".safetensors").map(str::to_owned)
@@ -37,9 +40,9 @@ pub(super) fn run(directory: &Path, add: &mut dyn FnMut(Case)) -> anyhow::Result
             name: format!("forward/{name}/config"),
             outcome: if same { Outcome::Passed(text) } else { Outcome::Failed(text) },
         });
-        for ops in Ops::exact() {
-            let model = model(directory, &name, ops)?;
-            let label = |part: &str| format!("forward/{name}/{part} ({ops})");
+        for setup in setups {
+            let model = model(directory, &name, setup)?;
+            let label = |part: &str| format!("forward/{name}/{part} ({})", setup.ops);
             for (mask_name, mask) in MASKS {
                 check_mask(&tensors, mask_name, mask)?;
                 add(Case::compared(
@@ -60,7 +63,7 @@ pub(super) fn run(directory: &Path, add: &mut dyn FnMut(Case)) -> anyhow::Result
                 LOGIT_TOLERANCE,
             ));
         }
-        let model = model(directory, &name, Ops::default())?;
+        let model = model(directory, &name, &setups[0])?;
         for (mask_name, mask) in MASKS {
             let error = cached_error(&model, &tensors, mask_name, mask)?;
             add(Case::compared(

@@ -9,6 +9,8 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::ensure;
+use candle_core::Device;
+use diffcoder_engine::model::ops::Ops;
 
 /// What became of one case.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,27 @@ pub enum Outcome {
     Failed(String),
     /// Not run, and why.
     Skipped(String),
+}
+
+/// What computes.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Op set.
+    pub ops: Ops,
+    /// Where the weights lie, as f32.
+    pub device: Device,
+}
+
+impl Setup {
+    /// Everything that a CPU must get right. Serving runs on the first.
+    pub fn cpu() -> Vec<Self> {
+        Ops::exact().into_iter().map(|ops| Self { ops, device: Device::Cpu }).collect()
+    }
+
+    /// Our CUDA kernels. Decoding and the optimizer's steps are compared on the CPU alone.
+    pub fn on_device(device: Device) -> Vec<Self> {
+        vec![Self { ops: Ops::Device, device }]
+    }
 }
 
 /// One case of the directory.
@@ -73,16 +96,24 @@ pub fn is_required(name: &str) -> bool {
 ///
 /// # Errors
 /// A file of the directory cannot be read or does not have the documented form.
-pub fn run(directory: &Path, report: &mut dyn FnMut(&Case)) -> anyhow::Result<Vec<Case>> {
+pub fn run(
+    directory: &Path,
+    setups: &[Setup],
+    report: &mut dyn FnMut(&Case),
+) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     let mut add = |case: Case| {
         report(&case);
         cases.push(case);
     };
-    forward::run(directory, &mut add)?;
-    decode::run(directory, &mut add)?;
-    train::run(directory, &mut add)?;
-    for kind in REQUIRED {
+    ensure!(!setups.is_empty(), "there is nothing to compare");
+    forward::run(directory, setups, &mut add)?;
+    train::run(directory, setups, &mut add)?;
+    let on_cpu = setups.iter().all(|setup| setup.ops != Ops::Device);
+    if on_cpu {
+        decode::run(directory, &mut add)?;
+    }
+    for kind in REQUIRED.into_iter().filter(|kind| on_cpu || !kind.starts_with("decode/")) {
         ensure!(
             cases.iter().any(|case| case.name.starts_with(kind)),
             "{} has no case of {kind}*: copy the whole directory",

@@ -7,8 +7,9 @@ use anyhow::{Context, ensure};
 use candle_core::{DType, Device, Tensor};
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
-use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
+
+use super::Setup;
 
 /// The tensors of one safetensors file.
 pub(crate) struct Tensors(BTreeMap<String, Tensor>);
@@ -49,9 +50,10 @@ pub(crate) fn config(directory: &Path, model: &str, file: &str) -> anyhow::Resul
     Ok(ModelConfig::from_json(&text)?)
 }
 
-pub(crate) fn model(directory: &Path, name: &str, ops: Ops) -> anyhow::Result<Model> {
+pub(crate) fn model(directory: &Path, name: &str, setup: &Setup) -> anyhow::Result<Model> {
     let weights = Weights::from_dir(&directory.join("models").join(name))?;
-    Ok(Model::new(&config(directory, name, "config.json")?, weights, ops)?)
+    let weights = weights.on_device(&setup.device, DType::F32)?;
+    Ok(Model::new(&config(directory, name, "config.json")?, weights, setup.ops)?)
 }
 
 /// Largest absolute difference; infinite where one of the two is not a number.

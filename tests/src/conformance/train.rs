@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::mask::doubled_dense;
@@ -21,7 +21,7 @@ use diffcoder_train::step::{StepGradients, Task, step_gradients};
 use serde_json::Value;
 
 use super::reference::{Tensors, config, largest_difference};
-use super::{Case, Outcome};
+use super::{Case, Outcome, Setup};
 
 // The tolerances that golden/README.md suggests.
 const LOGIT_TOLERANCE: f64 = 2e-4; // absolute
@@ -46,27 +46,34 @@ struct Reference<'a> {
     block: usize,
 }
 
-pub(super) fn run(directory: &Path, add: &mut dyn FnMut(Case)) -> anyhow::Result<()> {
+pub(super) fn run(
+    directory: &Path,
+    setups: &[Setup],
+    add: &mut dyn FnMut(Case),
+) -> anyhow::Result<()> {
     let reference = Reference::read(directory)?;
     add(exact("train/corruption", reference.corruption()?));
     add(exact("train/attention_mask", reference.attention_mask()?));
     add(Case::compared("train/schedules".into(), reference.schedules()?, 1e-6));
-    for ops in Ops::exact() {
-        let label = |part: &str| format!("train/{part} ({ops})");
-        let (forward, nll) = reference.doubled(ops)?;
+    for setup in setups {
+        let label = |part: &str| format!("train/{part} ({})", setup.ops);
+        let (forward, nll) = reference.doubled(setup)?;
         add(Case::compared(label("doubled_forward"), forward, LOGIT_TOLERANCE));
         add(Case::compared(label("token_nll"), nll, LOGIT_TOLERANCE));
-        add(Case::compared(label("packed_documents"), reference.packed(ops)?, LOGIT_TOLERANCE));
-        add(Case::compared(label("loss_reductions"), reference.losses(ops)?, LOSS_TOLERANCE));
+        add(Case::compared(label("packed_documents"), reference.packed(setup)?, LOGIT_TOLERANCE));
+        add(Case::compared(label("loss_reductions"), reference.losses(setup)?, LOSS_TOLERANCE));
         for micro_rows in [2, 1] {
-            let error = reference.gradient_error(ops, micro_rows)?;
+            let error = reference.gradient_error(setup, micro_rows)?;
             add(Case::compared(
                 label(&format!("grads, {micro_rows} rows at a time")),
                 error,
                 GRADIENT_TOLERANCE,
             ));
         }
-        let (losses, outliers) = reference.optimizer_steps(ops)?;
+        if setup.ops == Ops::Device {
+            continue;
+        }
+        let (losses, outliers) = reference.optimizer_steps(setup)?;
         add(Case::compared(label("adamw losses and norms"), losses, LATE_LOSS_TOLERANCE));
         add(Case::compared(label("adamw weights, share of outliers"), outliers, OUTLIER_SHARE));
     }
@@ -136,10 +143,12 @@ impl<'a> Reference<'a> {
         })
     }
 
-    fn parameters(&self) -> anyhow::Result<Parameters> {
+    fn parameters(&self, setup: &Setup) -> anyhow::Result<Parameters> {
         let model = self.facts["model"].as_str().unwrap_or_default();
         let path = self.directory.join("models").join(model).join("model.safetensors");
-        Ok(Parameters::from_tensors(&Tensors::read(&path)?.into_map())?)
+        let tensors = Tensors::read(&path)?.into_map().into_iter();
+        let placed = tensors.map(|(name, tensor)| Ok((name, tensor.to_device(&setup.device)?)));
+        Ok(Parameters::from_tensors(&placed.collect::<anyhow::Result<_>>()?)?)
     }
 
     fn gradients(
@@ -150,8 +159,12 @@ impl<'a> Reference<'a> {
     ) -> anyhow::Result<StepGradients> {
         let task =
             Task::corrupted(&self.rule, Normaliser::All, &self.batch, (self.mask, &self.uniforms));
-        step_gradients(model, parameters, &self.batch, &task, micro_rows)?
-            .context("nothing was masked")
+        let mut found = step_gradients(model, parameters, &self.batch, &task, micro_rows)?
+            .context("nothing was masked")?;
+        for gradient in found.gradients.values_mut() {
+            *gradient = gradient.to_device(&Device::Cpu)?;
+        }
+        Ok(found)
     }
 
     fn corruption(&self) -> anyhow::Result<Option<String>> {
@@ -210,8 +223,8 @@ impl<'a> Reference<'a> {
     }
 
     /// Largest errors of both halves' logits, and of the noisy half's cross-entropies.
-    fn doubled(&self, ops: Ops) -> anyhow::Result<(f64, f64)> {
-        let model = self.parameters()?.model(&self.config, ops)?;
+    fn doubled(&self, setup: &Setup) -> anyhow::Result<(f64, f64)> {
+        let model = self.parameters(setup)?.model(&self.config, setup.ops)?;
         let (noisy, clean) = (self.tensors.ids("x_t")?, self.tensors.ids("x0")?);
         let positions: Vec<u32> = (0..self.batch.len as u32).collect();
         let hidden = model.forward_doubled(&noisy, &clean, &positions, self.block)?;
@@ -230,8 +243,8 @@ impl<'a> Reference<'a> {
     }
 
     /// Isolated packing: each document of the packed row by itself gives the packed row's logits.
-    fn packed(&self, ops: Ops) -> anyhow::Result<f64> {
-        let model = self.parameters()?.model(&self.config, ops)?;
+    fn packed(&self, setup: &Setup) -> anyhow::Result<f64> {
+        let model = self.parameters(setup)?.model(&self.config, setup.ops)?;
         let lengths: Vec<usize> = serde_json::from_value(self.facts["packed_lengths"].clone())?;
         let (noisy, clean) = (self.tensors.ids("x_t")?, self.tensors.ids("x0")?);
         let reference = self.tensors.get("packed_logits_noisy_half")?;
@@ -250,9 +263,9 @@ impl<'a> Reference<'a> {
         Ok(worst)
     }
 
-    fn losses(&self, ops: Ops) -> anyhow::Result<f64> {
-        let parameters = self.parameters()?;
-        let model = parameters.model(&self.config, ops)?;
+    fn losses(&self, setup: &Setup) -> anyhow::Result<f64> {
+        let parameters = self.parameters(setup)?;
+        let model = parameters.model(&self.config, setup.ops)?;
         let unweighted = NoiseRule { weight: Weight::One, ..self.rule };
         let mut worst = 0f64;
         for (rule, normaliser, name) in [
@@ -286,10 +299,10 @@ impl<'a> Reference<'a> {
     }
 
     /// Largest error of a gradient tensor relative to its norm, and of the global norm.
-    fn gradient_error(&self, ops: Ops, micro_rows: usize) -> anyhow::Result<f64> {
-        let parameters = self.parameters()?;
+    fn gradient_error(&self, setup: &Setup, micro_rows: usize) -> anyhow::Result<f64> {
+        let parameters = self.parameters(setup)?;
         let found = self
-            .gradients(&parameters.model(&self.config, ops)?, &parameters, micro_rows)?
+            .gradients(&parameters.model(&self.config, setup.ops)?, &parameters, micro_rows)?
             .gradients;
         let reference = Tensors::read(&self.directory.join("train/grads.safetensors"))?;
         ensure!(
@@ -311,7 +324,7 @@ impl<'a> Reference<'a> {
     }
 
     /// Five AdamW steps: largest relative error of losses and norms, and largest share of weights that differ.
-    fn optimizer_steps(&self, ops: Ops) -> anyhow::Result<(f64, f64)> {
+    fn optimizer_steps(&self, setup: &Setup) -> anyhow::Result<(f64, f64)> {
         let adamw = &self.facts["adamw"];
         let get = |key: &str| number(adamw, &[key]);
         let betas: [f64; 2] = serde_json::from_value(adamw["betas"].clone())?;
@@ -321,8 +334,8 @@ impl<'a> Reference<'a> {
             weight_decay: get("weight_decay")?,
             decay: DecayGroup::All,
         };
-        let parameters = self.parameters()?;
-        let model = parameters.model(&self.config, ops)?;
+        let parameters = self.parameters(setup)?;
+        let model = parameters.model(&self.config, setup.ops)?;
         let mut optimizer = AdamW::new(settings);
         let (mut worst, mut outliers, mut n_compared) = (0f64, 0f64, 0);
         for (index, row) in

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 
 use super::Document;
 use super::middle::line_stop;
@@ -102,10 +103,11 @@ impl Loader {
     /// The batch of a step: a pure function of the documents, the options and `step`.
     pub fn batch(&self, step: u64) -> anyhow::Result<Batch> {
         let LoaderOptions { rows, len, .. } = self.options;
-        let mut tokens = Vec::with_capacity(rows * len);
-        for row in 0..rows as u64 {
-            tokens.extend(self.row(step, row)?);
-        }
+        let drawn: Vec<Vec<u32>> = (0..rows as u64)
+            .into_par_iter()
+            .map(|row| self.row(step, row))
+            .collect::<anyhow::Result<_>>()?;
+        let tokens = drawn.concat();
         let loss_mask = tokens.iter().map(|token| self.sampler.in_loss(*token)).collect();
         Ok(Batch { tokens, loss_mask, rows, len })
     }

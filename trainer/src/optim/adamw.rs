@@ -21,7 +21,8 @@ pub enum DecayGroup {
 }
 
 impl DecayGroup {
-    fn covers(self, n_dims: usize) -> bool {
+    /// Whether a tensor of so many dimensions decays.
+    pub(crate) fn covers(self, n_dims: usize) -> bool {
         match self {
             Self::Matrices => n_dims >= 2,
             Self::All => true,

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use candle_core::Device;
 use diffcoder_engine::kernels::matmul::Precision;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::ops::Ops;
@@ -109,6 +110,17 @@ pub fn run_on(
     start: Start,
     stop_at: Option<u64>,
 ) -> anyhow::Result<Outcome> {
+    run_at((None, inputs), recipe, out, start, stop_at)
+}
+
+/// As [`run_on`], on a device.
+pub fn run_at(
+    (device, inputs): (Option<Device>, Inputs),
+    recipe: &str,
+    out: &Path,
+    start: Start,
+    stop_at: Option<u64>,
+) -> anyhow::Result<Outcome> {
     let parsed = Recipe::parse(recipe, Path::new("tiny.toml"))?;
     let stop = Arc::new(AtomicBool::new(false));
     let ops = match parsed.run.matmul {
@@ -122,6 +134,7 @@ pub fn run_on(
         out,
         mask_token: MASK,
         ops,
+        device,
         start,
         max_time: None,
         stop: &stop,
