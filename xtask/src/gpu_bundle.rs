@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     Rehearsal,
 }
 
+#[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(crate) fn run(
     root: &Path,
     out: &Path,
