@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use clap::{Parser, ValueEnum};
 use diffcoder_engine::kernels::matmul::Precision;
 use diffcoder_engine::model::config::ModelConfig;

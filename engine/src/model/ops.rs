@@ -8,7 +8,7 @@ use candle_core::{D, Shape, Tensor};
 
 use crate::error::Result;
 use crate::kernels::attention::AttentionShape;
-use crate::kernels::matmul::Precision;
+use crate::kernels::matmul::{Precision, bf16_available};
 use crate::model::fused::{self, Plus};
 use crate::model::mask::{SequenceMask, doubled_dense};
 use crate::model::rope::Rotation;
@@ -88,6 +88,11 @@ impl OpSet<'_> {
         self.ops.precision()
     }
 
+    /// Whether rows that only products read are kept in bf16, as the products would round them.
+    fn rounds(self) -> bool {
+        self.precision() == Precision::Bf16 && bf16_available()
+    }
+
     fn run(self, mut operation: impl Operation) -> Result<Tensor> {
         let result = operation.forward()?;
         if let Some(tape) = self.tape {
@@ -115,6 +120,17 @@ impl OpSet<'_> {
                 let n_rows = rows.len();
                 Ok(x.index_select(&Tensor::from_vec(rows, n_rows, x.device())?, 0)?)
             }
+        }
+    }
+
+    /// The first `rows` rows. x: (R, D) -> (rows, D).
+    pub(crate) fn first_rows(self, x: &Tensor, rows: usize) -> Result<Tensor> {
+        if rows == x.dim(0)? {
+            return Ok(x.clone());
+        }
+        match self.ops {
+            Ops::Fused { .. } => self.run(fused::FirstRows { x: x.clone(), rows }),
+            Ops::Differentiable => Ok(x.narrow(0, 0, rows)?.contiguous()?),
         }
     }
 
@@ -165,9 +181,18 @@ impl OpSet<'_> {
 
     /// x / sqrt(mean(x^2) + eps) * weight over the last dimension. x: (..., D), weight: (D) -> (..., D).
     pub(crate) fn rms_norm(self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+        self.norm(x, weight, eps, false)
+    }
+
+    /// The same for projections: nothing but products may read the result.
+    pub(crate) fn rms_norm_operand(self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+        self.norm(x, weight, eps, self.rounds())
+    }
+
+    fn norm(self, x: &Tensor, weight: &Tensor, eps: f32, rounded: bool) -> Result<Tensor> {
         match self.ops {
             Ops::Fused { .. } => {
-                self.run(fused::RmsNorm { x: x.clone(), weight: weight.clone(), eps })
+                self.run(fused::RmsNorm { x: x.clone(), weight: weight.clone(), eps, rounded })
             }
             Ops::Differentiable => {
                 let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
@@ -210,10 +235,13 @@ impl OpSet<'_> {
         }
     }
 
-    /// silu(gate) * up, element by element.
+    /// silu(gate) * up, element by element; nothing but products may read the result.
     pub(crate) fn swiglu(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         match self.ops {
-            Ops::Fused { .. } => self.run(fused::Swiglu { gate: gate.clone(), up: up.clone() }),
+            Ops::Fused { .. } => {
+                let rounded = self.rounds();
+                self.run(fused::Swiglu { gate: gate.clone(), up: up.clone(), rounded })
+            }
             Ops::Differentiable => Ok((gate.silu()? * up)?),
         }
     }
@@ -236,7 +264,8 @@ impl OpSet<'_> {
         }
     }
 
-    /// Attention over `[x_t ; x_0]`. q: (2*B*T, H * Dh), k, v: (2*B*T, Hkv * Dh), noisy half first -> (2*B*T, H * Dh).
+    /// Attention over `[x_t ; x_0]`, noisy half first. k, v: (2*B*T, Hkv * Dh), q: (2*B*T, H * Dh), or (B*T, H * Dh)
+    /// where only the noisy half asks -> the shape of q.
     pub(crate) fn doubled_attention(
         self,
         shape: SequenceShape,
@@ -257,10 +286,15 @@ impl OpSet<'_> {
                         .transpose(0, 1)?
                         .reshape((rows, width))?)
                 };
-                let [q, k, v] = qkv.each_ref().map(|x| regroup(x, 2, batch));
+                let [q, k, v] = &qkv;
+                let rows = q.dim(0)?;
+                let clean =
+                    Tensor::zeros((2 * batch * len - rows, q.dim(1)?), q.dtype(), q.device())?;
+                let all = Tensor::cat(&[q, &clean], 0)?;
+                let [q, k, v] = [&all, k, v].map(|x| regroup(x, 2, batch));
                 let mask = doubled_dense(len, block);
                 let out = masked_attention(shape, 2 * len, &mask, [&q?, &k?, &v?])?;
-                regroup(&out, batch, 2)
+                Ok(regroup(&out, batch, 2)?.narrow(0, 0, rows)?.contiguous()?)
             }
         }
     }

@@ -44,6 +44,16 @@ impl Rope {
 }
 
 impl Rotation {
+    /// That of the first `rows` rows.
+    pub(crate) fn first(&self, rows: usize) -> Self {
+        let positions = if rows == self.positions.len() {
+            self.positions.clone()
+        } else {
+            Arc::new(self.positions[..rows].to_vec())
+        };
+        Self { table: self.table.clone(), positions }
+    }
+
     /// The table, and the position of each row.
     pub(super) fn parts(&self) -> (Arc<RopeTable>, Arc<Vec<u32>>) {
         (self.table.clone(), self.positions.clone())
