@@ -271,10 +271,6 @@ pub fn matmul_serial<A: Element, B: Element>(
     gemm_serial(a, b, c, beta);
 }
 
-/// Above this distance between its rows, a transposed left-hand side is first copied together: a page of memory for each
-/// step along the sum makes the packing inside `gemm` several times slower than the product.
-const FAR_APART: usize = 1024;
-
 fn gemm_serial<A: Element, B: Element>(
     a: MatRef<'_, A>,
     b: MatRef<'_, B>,
@@ -282,17 +278,7 @@ fn gemm_serial<A: Element, B: Element>(
     beta: Beta,
 ) {
     a.with_f32(|a| {
-        b.with_f32(|b| {
-            if a.row_stride == 1 && a.col_stride >= FAR_APART.max(2 * a.rows) {
-                let mut copy = Scratch::<f32>::new(a.rows * a.cols);
-                for (k, column) in copy.chunks_exact_mut(a.rows.max(1)).enumerate() {
-                    column.copy_from_slice(&a.data[k * a.col_stride..][..a.rows]);
-                }
-                let a = MatRef::new(&copy, a.cols, a.rows).t();
-                return gemm_f32(a, b, c, beta);
-            }
-            gemm_f32(a, b, c, beta);
-        });
+        b.with_f32(|b| gemm_f32(a, b, c, beta));
     });
 }
 

@@ -102,6 +102,7 @@ pub fn rope(
 /// The gradient of [`rope`]; `dx` is overwritten, the gradient of the norm's weight (third of `norm`) is added to.
 ///
 /// x, dy, dx: (R, heads, Dh), positions: R.
+#[expect(clippy::too_many_arguments, reason = "one slice per operand of the formula")]
 pub fn rope_backward(
     x: &[f32],
     norm: Option<(&[f32], f32, &mut [f32])>,

@@ -35,11 +35,10 @@ impl Layer {
     /// hidden: (R, D) -> its first `wanted` rows: (wanted, D). The others only lend their keys and values.
     pub(crate) fn forward(
         &self,
-        hidden: &Tensor,
+        (hidden, wanted): (&Tensor, usize),
         ops: OpSet<'_>,
         rotation: &Rotation,
         plan: &mut Plan<'_, '_>,
-        wanted: usize,
     ) -> Result<Tensor> {
         let normed = ops.rms_norm_operand(hidden, &self.input_norm, self.eps)?;
         let residual = ops.first_rows(hidden, wanted)?;

@@ -169,7 +169,7 @@ impl Model {
         self.check_ids(&ids)?;
         let ops = if ids.len() >= PREFILL_ROWS { self.prefill } else { self.ops };
         let op_set = OpSet { ops, ..self.op_set() };
-        let hidden = self.run(op_set, ids, positions, Plan::Cached(groups), &mut |_| ())?;
+        let hidden = self.run(op_set, (ids, positions), Plan::Cached(groups), &mut |_| ())?;
         for group in groups.iter_mut() {
             group.cache.commit(group.commit);
         }
@@ -189,8 +189,7 @@ impl Model {
         let (batch, len) = ids.dims2()?;
         let rows = self.run(
             self.op_set(),
-            ids.flatten_all()?.to_vec1()?,
-            positions.repeat(batch),
+            (ids.flatten_all()?.to_vec1()?, positions.repeat(batch)),
             Plan::Sequence { batch, len, mask },
             &mut |_| (),
         )?;
@@ -209,7 +208,7 @@ impl Model {
         let mut states = Vec::new();
         let plan = Plan::Sequence { batch, len, mask };
         let ids = ids.flatten_all()?.to_vec1()?;
-        let last = self.run(self.op_set(), ids, positions.repeat(batch), plan, &mut |state| {
+        let last = self.run(self.op_set(), (ids, positions.repeat(batch)), plan, &mut |state| {
             states.push(state.clone())
         })?;
         states.pop();
@@ -259,7 +258,7 @@ impl Model {
         let (batch, len) = noisy.dims2()?;
         let ids = Tensor::stack(&[noisy, clean], 0)?.flatten_all()?.to_vec1()?;
         let plan = Plan::Doubled { batch, len, block, wanted };
-        self.run(self.op_set(), ids, positions.repeat(2 * batch), plan, &mut |_| ())
+        self.run(self.op_set(), (ids, positions.repeat(2 * batch)), plan, &mut |_| ())
     }
 
     /// hidden: (..., D) -> logits (..., V).
@@ -298,8 +297,7 @@ impl Model {
     fn run(
         &self,
         ops: OpSet<'_>,
-        ids: Vec<u32>,
-        positions: Vec<u32>,
+        (ids, positions): (Vec<u32>, Vec<u32>),
         mut plan: Plan<'_, '_>,
         observe: &mut dyn FnMut(&Tensor),
     ) -> Result<Tensor> {
@@ -310,7 +308,7 @@ impl Model {
         for (index, layer) in self.layers.iter().enumerate() {
             let is_last = index + 1 == self.layers.len();
             let wanted = if is_last { plan.wanted_rows(rows) } else { rows };
-            hidden = layer.forward(&hidden, ops, &rotation, &mut plan, wanted)?;
+            hidden = layer.forward((&hidden, wanted), ops, &rotation, &mut plan)?;
             observe(&hidden);
         }
         ops.rms_norm(&hidden, &self.norm, self.config.rms_norm_eps)

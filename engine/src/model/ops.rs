@@ -181,18 +181,10 @@ impl OpSet<'_> {
 
     /// x / sqrt(mean(x^2) + eps) * weight over the last dimension. x: (..., D), weight: (D) -> (..., D).
     pub(crate) fn rms_norm(self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
-        self.norm(x, weight, eps, false)
-    }
-
-    /// The same for projections: nothing but products may read the result.
-    pub(crate) fn rms_norm_operand(self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
-        self.norm(x, weight, eps, self.rounds())
-    }
-
-    fn norm(self, x: &Tensor, weight: &Tensor, eps: f32, rounded: bool) -> Result<Tensor> {
         match self.ops {
             Ops::Fused { .. } => {
-                self.run(fused::RmsNorm { x: x.clone(), weight: weight.clone(), eps, rounded })
+                let (x, weight) = (x.clone(), weight.clone());
+                self.run(fused::RmsNorm { x, weight, eps, rounded: false })
             }
             Ops::Differentiable => {
                 let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
@@ -200,6 +192,14 @@ impl OpSet<'_> {
                     .broadcast_mul(weight)?)
             }
         }
+    }
+
+    /// The same for projections: nothing but products may read the result.
+    pub(crate) fn rms_norm_operand(self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+        if !self.rounds() {
+            return self.rms_norm(x, weight, eps);
+        }
+        self.run(fused::RmsNorm { x: x.clone(), weight: weight.clone(), eps, rounded: true })
     }
 
     /// Norms each head where there is a norm (weight (Dh), epsilon), then turns it by its row's position.
