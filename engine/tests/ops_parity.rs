@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor, Var};
-use diffcoder_engine::kernels::matmul::Precision;
+use diffcoder_engine::kernels::matmul::{Precision, bf16_available};
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::mask::SequenceMask;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
-use diffcoder_engine::model::{Gradients, Model};
+use diffcoder_engine::model::{Gradients, Model, RowGroup};
 
 const VALUE_TOLERANCE: f32 = 1e-5; // f32, relative to the largest value
 const GRADIENT_TOLERANCE: f32 = 2e-5; // f32, relative to the largest entry of the tensor's gradient
@@ -114,6 +114,24 @@ fn compare(fused: Ops, tolerance: (f32, f32)) {
             tolerance,
             &label,
         );
+        // The noisy half by itself, against both halves of which only the noisy one counts.
+        let noisy = |model: &Model| {
+            let hidden = model.forward_noisy(&ids(2, LEN), &ids(3, LEN), &positions, 4).unwrap();
+            loss(model, &hidden)
+        };
+        let noisy_of_both = |model: &Model| {
+            let hidden = model.forward_doubled(&ids(2, LEN), &ids(3, LEN), &positions, 4).unwrap();
+            loss(model, &hidden.narrow(0, 0, 1).unwrap().contiguous().unwrap())
+        };
+        let wanted = run(model, Ops::Differentiable, &noisy_of_both);
+        let label = format!("{model} noisy half");
+        assert_close(&run(model, fused, &noisy), &wanted, tolerance, &label);
+        assert_close(
+            &run(model, Ops::Differentiable, &noisy),
+            &wanted,
+            (VALUE_TOLERANCE, GRADIENT_TOLERANCE),
+            &label,
+        );
     }
 }
 
@@ -157,5 +175,34 @@ fn gradients_of_micro_batches_add_up_and_unrecorded_models_have_none() {
     let scale = both.iter().fold(0f32, |largest, x| largest.max(x.abs()));
     for ((one, two), both) in one.iter().zip(&two).zip(&both) {
         assert!((one + two - both).abs() < 1e-5 * scale, "{one} + {two} is not {both}");
+    }
+}
+
+#[test]
+fn rounded_prefill_changes_prompts_by_its_rounding_and_decoding_not_at_all() {
+    let directory = golden("qwen3");
+    let config =
+        ModelConfig::from_json(&std::fs::read_to_string(directory.join("config.json")).unwrap())
+            .unwrap();
+    let exact =
+        Model::new(&config, Weights::from_dir(&directory).unwrap(), Ops::default()).unwrap();
+    let rounding = exact.clone().with_prefill(Ops::Fused { precision: Precision::Bf16 });
+    for (rows, is_prefill) in [(8, false), (200, true)] {
+        let tokens: Vec<u32> = (0..rows as u32).map(|i| i * 7919 % 500 + 6).collect();
+        let [wanted, found] = [&exact, &rounding].map(|model| {
+            let group = RowGroup {
+                cache: &mut model.new_cache(),
+                tokens: &tokens,
+                mask: SequenceMask::BlockCausal { block: 4 },
+                commit: rows,
+                logits: 0..rows,
+            };
+            let logits = model.forward(&mut [group]).unwrap();
+            logits.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        });
+        let scale = wanted.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+        let worst = wanted.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(worst <= BF16_TOLERANCE * scale, "{rows} rows: {worst} of {scale}");
+        assert_eq!(worst > 0.0, is_prefill && bf16_available(), "{rows} rows: {worst}");
     }
 }

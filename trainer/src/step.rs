@@ -112,8 +112,7 @@ impl Task {
         let clean = ids(&batch.tokens)?;
         let hidden = match &self.noisy {
             None => model.forward_sequence(&clean, &positions, SequenceMask::Causal)?,
-            // The noisy half comes first: its rows are those of the batch.
-            Some(noisy) => model.forward_doubled(&ids(noisy)?, &clean, &positions, self.block)?,
+            Some(noisy) => model.forward_noisy(&ids(noisy)?, &clean, &positions, self.block)?,
         };
         let rows: Vec<u32> =
             self.rows[from..to].iter().map(|&row| row - tokens.start as u32).collect();

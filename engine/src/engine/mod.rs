@@ -18,6 +18,7 @@ use crate::error::EngineError;
 use crate::infiller::{
     Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Sampling, Score, ScoreRequest,
 };
+use crate::kernels::matmul::Precision;
 use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::model::kv_cache::KvCache;
@@ -118,6 +119,15 @@ impl Engine {
         let model = Model::new(config, weights, Ops::default())?;
         let prefixes = PrefixCache::new(serving.block_length, CacheLimits::default());
         Ok(Self { name, model, tokenizer, serving, prefixes, windows: DocumentWindows::default() })
+    }
+
+    /// The same engine, whose prefills round the operands of matrix products to bf16 where the CPU multiplies those
+    /// faster; decoding stays in f32.
+    ///
+    /// Prompts of many tokens are read several times faster, and the logits after them move by the rounding.
+    pub fn with_bf16_prefill(mut self) -> Self {
+        self.model = self.model.with_prefill(Ops::Fused { precision: Precision::Bf16 });
+        self
     }
 
     /// The model.

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use super::element::Element;
 use super::matmul::{Beta, MatMut, MatRef};
 use super::scratch::Scratch;
 use super::transpose::x86::transpose_vectors;
@@ -177,7 +178,7 @@ enum Lines {
 
 /// Packs a matrix into pairs of tiles: for each panel of 32 outer numbers, for each 32 inner ones, two tiles. Padding is
 /// zero. The walk follows the memory of the matrix, not that of the result.
-fn pack(from: Source<'_>, lines: Lines, to: &mut [u16]) {
+fn pack<T: Element>(from: Source<'_, T>, lines: Lines, to: &mut [u16]) {
     assert_eq!(to.len(), packed_len(from.outer, from.inner));
     let (panels, steps) = (from.outer.div_ceil(PANEL), from.inner.div_ceil(DEPTH));
     let mut pack_pair = |panel: usize, step: usize| {
@@ -200,23 +201,23 @@ fn packed_len(outer: usize, inner: usize) -> usize {
 }
 
 #[derive(Clone, Copy)]
-struct Source<'a> {
-    data: &'a [f32],
+struct Source<'a, T = f32> {
+    data: &'a [T],
     outer: usize,
     inner: usize,
     outer_stride: usize,
     inner_stride: usize,
 }
 
-impl<'a> Source<'a> {
+impl<'a, T: Element> Source<'a, T> {
     /// The left-hand side: its rows are outer.
-    fn left(a: MatRef<'a>) -> Self {
+    fn left(a: MatRef<'a, T>) -> Self {
         let MatRef { data, rows, cols, row_stride, col_stride } = a;
         Self { data, outer: rows, inner: cols, outer_stride: row_stride, inner_stride: col_stride }
     }
 
     /// The right-hand side: its columns are outer.
-    fn right(b: MatRef<'a>) -> Self {
+    fn right(b: MatRef<'a, T>) -> Self {
         Self::left(b.t())
     }
 }
@@ -226,7 +227,12 @@ impl<'a> Source<'a> {
 /// # Safety
 /// The CPU must have AVX-512 with bf16; `to` must be writable for a tile.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn pack_tile(from: Source<'_>, (outer, inner): (usize, usize), lines: Lines, to: *mut u16) {
+unsafe fn pack_tile<T: Element>(
+    from: Source<'_, T>,
+    (outer, inner): (usize, usize),
+    lines: Lines,
+    to: *mut u16,
+) {
     let outers = SIDE.min(from.outer.saturating_sub(outer));
     let inners = DEPTH.min(from.inner.saturating_sub(inner));
     // Numbers of a tile in one of its two orders: 16 vectors of 32 bf16.
@@ -241,8 +247,9 @@ unsafe fn pack_tile(from: Source<'_>, (outer, inner): (usize, usize), lines: Lin
         let mut copy = [0f32; TILE];
         for o in 0..outers {
             for i in 0..inners {
-                copy[o * DEPTH + i] =
-                    from.data[(outer + o) * from.outer_stride + (inner + i) * from.inner_stride];
+                copy[o * DEPTH + i] = from.data
+                    [(outer + o) * from.outer_stride + (inner + i) * from.inner_stride]
+                    .into();
             }
         }
         let copied =
@@ -260,15 +267,15 @@ unsafe fn pack_tile(from: Source<'_>, (outer, inner): (usize, usize), lines: Lin
 /// 16 lines of 32 consecutive inner numbers, zero outside the given (start, count) ranges.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-fn inner_lines(
-    from: Source<'_>,
+fn inner_lines<T: Element>(
+    from: Source<'_, T>,
     (outer, outers): (usize, usize),
     (inner, inners): (usize, usize),
 ) -> [__m512i; SIDE] {
     let mut lines = [_mm512_setzero_si512(); SIDE];
     for (o, line) in lines.iter_mut().enumerate().take(outers) {
         let numbers = &from.data[(outer + o) * from.outer_stride + inner..][..inners];
-        *line = round(load(numbers), load(numbers.get(SIDE..).unwrap_or(&[])));
+        *line = rounded(numbers, numbers.get(SIDE..).unwrap_or(&[]));
     }
     lines
 }
@@ -276,8 +283,8 @@ fn inner_lines(
 /// 16 lines of 16 outer numbers of two inner positions, interleaved, zero outside the given (start, count) ranges.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-fn interleaved_lines(
-    from: Source<'_>,
+fn interleaved_lines<T: Element>(
+    from: Source<'_, T>,
     (outer, outers): (usize, usize),
     (inner, inners): (usize, usize),
 ) -> [__m512i; SIDE] {
@@ -288,33 +295,38 @@ fn interleaved_lines(
     let mut lines = [_mm512_setzero_si512(); SIDE];
     for (pair, line) in lines.iter_mut().enumerate().take(inners.div_ceil(2)) {
         let at = |i: usize| &from.data[(inner + i) * from.inner_stride + outer..][..outers];
-        let even = load(at(2 * pair));
-        let odd = if 2 * pair + 1 < inners { load(at(2 * pair + 1)) } else { _mm512_setzero_ps() };
+        let even = at(2 * pair);
+        let odd = if 2 * pair + 1 < inners { at(2 * pair + 1) } else { &[] };
         for i in [2 * pair, 2 * pair + 1] {
             // The walk goes on along these rows; they are too many for the CPU to foresee it.
             let ahead = (inner + i) * from.inner_stride + outer + 2 * PANEL;
             _mm_prefetch::<_MM_HINT_T0>(from.data.as_ptr().wrapping_add(ahead).cast());
         }
-        *line = _mm512_permutexvar_epi16(zip, round(even, odd));
+        *line = _mm512_permutexvar_epi16(zip, rounded(even, odd));
     }
     lines
 }
 
-/// Up to 16 numbers, the rest zero.
+/// Up to 16 numbers and up to 16 more as bf16, zero where there are none.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-fn load(numbers: &[f32]) -> __m512 {
-    let mask = if numbers.len() >= SIDE { u16::MAX } else { (1 << numbers.len()) - 1 };
-    // SAFETY: only the numbers under the mask are read, and the slice has that many.
-    unsafe { _mm512_maskz_loadu_ps(mask, numbers.as_ptr()) }
-}
-
-/// 32 numbers rounded to the nearest bf16, ties to even.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-fn round(low: __m512, high: __m512) -> __m512i {
-    // SAFETY: both types are 512 bits of plain numbers.
-    unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
+fn rounded<T: Element>(low: &[T], high: &[T]) -> __m512i {
+    let mask = |count: usize| if count >= SIDE { u16::MAX } else { (1 << count) - 1 };
+    let (low_mask, high_mask) = (mask(low.len()), mask(high.len()));
+    // SAFETY: only the numbers under the masks are read, and the slices have that many; they are bf16 or else f32 as
+    // `T` says, and the vector types are plain numbers of the same size.
+    unsafe {
+        if T::IS_BF16 {
+            let low = _mm256_maskz_loadu_epi16(low_mask, low.as_ptr().cast());
+            let high = _mm256_maskz_loadu_epi16(high_mask, high.as_ptr().cast());
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+        } else {
+            let low = _mm512_maskz_loadu_ps(low_mask, low.as_ptr().cast());
+            let high = _mm512_maskz_loadu_ps(high_mask, high.as_ptr().cast());
+            // To the nearest, ties to even.
+            std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
+        }
+    }
 }
 
 /// A right-hand side (k, n), packed once for several products.
@@ -327,7 +339,7 @@ pub(super) struct PackedRhs {
 
 impl PackedRhs {
     /// Packs `b`, over the threads that `spread` says.
-    pub(super) fn pack(b: MatRef<'_>, spread: Spread) -> Self {
+    pub(super) fn pack<T: Element>(b: MatRef<'_, T>, spread: Spread) -> Self {
         let (inner, cols) = (b.rows, b.cols);
         let mut tiles = Scratch::<u16>::new(packed_len(cols, inner));
         let whole_piece = packed_len(cols, PIECE_DEPTH);
@@ -353,7 +365,7 @@ impl PackedRhs {
     }
 
     /// `c = a b` or `c += a b` on the calling thread.
-    pub(super) fn multiply(&self, a: MatRef<'_>, mut c: MatMut<'_>, beta: Beta) {
+    pub(super) fn multiply<T: Element>(&self, a: MatRef<'_, T>, mut c: MatMut<'_>, beta: Beta) {
         assert_eq!(a.cols, self.inner, "the inner dimensions must agree");
         assert_eq!((a.rows, self.cols), (c.rows, c.cols), "the result must be m x n");
         if self.inner == 0 {
@@ -439,6 +451,11 @@ fn multiply_panels(
 }
 
 /// `c = a b` or `c += a b` on the calling thread.
-pub(super) fn multiply(a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, beta: Beta) {
+pub(super) fn multiply<A: Element, B: Element>(
+    a: MatRef<'_, A>,
+    b: MatRef<'_, B>,
+    c: MatMut<'_>,
+    beta: Beta,
+) {
     PackedRhs::pack(b, Spread::Serial).multiply(a, c, beta);
 }

@@ -85,6 +85,8 @@ pub struct DoubledQkvMut<'a> {
 }
 
 /// Attention of both halves; `shape` is that of one half. Blocks start at multiples of `block`, the last may be short.
+///
+/// Where the clean half has no queries (an empty slice), neither has it results, and it only lends its keys and values.
 pub fn doubled_attention(
     shape: AttentionShape,
     block: usize,
@@ -93,13 +95,14 @@ pub fn doubled_attention(
 ) {
     assert!(block > 0, "a block holds at least one position");
     check_input(shape, input);
-    for half in [&output.noisy, &output.clean] {
+    let clean_shape = shape_of_clean(shape, input);
+    for (shape, half) in [(shape, &output.noisy), (clean_shape, &output.clean)] {
         shape.check_queries(half.out, "out");
         shape.check_lse(half.lse);
     }
     let blocks = Blocks { shape, block };
     let kv_heads = shape.layout().kv_heads;
-    for_each_chunk(shape, output.clean.out, output.clean.lse, |at, out, lse| {
+    for_each_chunk(clean_shape, output.clean.out, output.clean.lse, |at, out, lse| {
         for kv_head in 0..kv_heads {
             blocks.clean_chunk(at, kv_head, input.clean).forward(out, lse);
         }
@@ -121,13 +124,16 @@ pub fn doubled_attention_backward(
 ) {
     assert!(block > 0, "a block holds at least one position");
     check_input(shape, input);
-    for half in [given.noisy, given.clean] {
+    let clean_shape = shape_of_clean(shape, input);
+    let clean_asks = !input.clean.q.is_empty();
+    for (shape, half) in [(shape, given.noisy), (clean_shape, given.clean)] {
         shape.check_queries(half.out, "out");
         shape.check_queries(half.dout, "dout");
         shape.check_lse(half.lse);
     }
+    clean_shape.check_queries(gradients.clean.dq, "dq");
+    shape.check_queries(gradients.noisy.dq, "dq");
     for half in [&gradients.noisy, &gradients.clean] {
-        shape.check_queries(half.dq, "dq");
         shape.check_keys(half.dk, "dk");
         shape.check_keys(half.dv, "dv");
     }
@@ -150,6 +156,9 @@ pub fn doubled_attention_backward(
                 [(&mut clean_k, &mut clean_v), (&mut noisy_k[own..], &mut noisy_v[own..])],
             );
             noisy_dq.store_queries(at, kv_head, &dq_rows);
+            if !clean_asks {
+                continue;
+            }
             blocks.clean_chunk(at, kv_head, input.clean).backward(
                 given.clean.at(at),
                 &mut dq_rows,
@@ -169,11 +178,17 @@ pub fn doubled_attention_backward(
 }
 
 fn check_input(shape: AttentionShape, input: DoubledQkv<'_>) {
+    shape.check_queries(input.noisy.q, "q");
+    shape_of_clean(shape, input).check_queries(input.clean.q, "q");
     for half in [input.noisy, input.clean] {
-        shape.check_queries(half.q, "q");
         shape.check_keys(half.k, "k");
         shape.check_keys(half.v, "v");
     }
+}
+
+/// The shape of the clean half's queries: none, or as many as the noisy half has.
+fn shape_of_clean(shape: AttentionShape, input: DoubledQkv<'_>) -> AttentionShape {
+    AttentionShape { batch: if input.clean.q.is_empty() { 0 } else { shape.batch }, ..shape }
 }
 
 fn slices(shape: AttentionShape, half: QkvMut<'_>) -> [HeadSlices<'_>; 3] {

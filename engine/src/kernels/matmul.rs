@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx;
+use super::element::Element;
 use super::scratch::Scratch;
 
 /// How the operands of a product are rounded; sums are always f32.
@@ -38,9 +39,9 @@ pub fn bf16_available() -> bool {
 
 /// A matrix to be read: element (i, j) lies at `i * row_stride + j * col_stride`.
 #[derive(Clone, Copy, Debug)]
-pub struct MatRef<'a> {
+pub struct MatRef<'a, T = f32> {
     /// Starts at element (0, 0).
-    pub data: &'a [f32],
+    pub data: &'a [T],
     /// Number of rows.
     pub rows: usize,
     /// Number of columns.
@@ -51,14 +52,14 @@ pub struct MatRef<'a> {
     pub col_stride: usize,
 }
 
-impl<'a> MatRef<'a> {
+impl<'a, T: Element> MatRef<'a, T> {
     /// A row-major matrix without gaps.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
         Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
     /// A row-major matrix whose rows lie `row_stride` numbers apart.
-    pub fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+    pub fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
@@ -91,6 +92,21 @@ impl<'a> MatRef<'a> {
             assert!(last < self.data.len(), "the matrix reaches beyond its data");
         }
     }
+
+    /// Hands the matrix over in f32: itself, or else a copy, row by row.
+    fn with_f32<R>(self, work: impl FnOnce(MatRef<'_>) -> R) -> R {
+        let Self { rows, cols, row_stride, col_stride, .. } = self;
+        if let Some(data) = T::as_f32(self.data) {
+            return work(MatRef { data, rows, cols, row_stride, col_stride });
+        }
+        let mut copy = Scratch::<f32>::new(rows * cols);
+        for (i, row) in copy.chunks_exact_mut(cols.max(1)).enumerate() {
+            for (j, number) in row.iter_mut().enumerate() {
+                *number = self.data[i * row_stride + j * col_stride].into();
+            }
+        }
+        work(MatRef::new(&copy, rows, cols))
+    }
 }
 
 /// A row-major matrix to be written, rows `row_stride` numbers apart.
@@ -122,15 +138,15 @@ impl<'a> MatMut<'a> {
 }
 
 /// A right-hand side made ready once, for several products with it.
-pub(super) enum Rhs<'a> {
-    Plain(MatRef<'a>),
+pub(super) enum Rhs<'a, T = f32> {
+    Plain(MatRef<'a, T>),
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Packed(amx::PackedRhs),
 }
 
-impl<'a> Rhs<'a> {
+impl<'a, T: Element> Rhs<'a, T> {
     /// Packs `b` for `precision`, on the threads of the pool if it is big.
-    pub(super) fn new(b: MatRef<'a>, precision: Precision) -> Self {
+    pub(super) fn new(b: MatRef<'a, T>, precision: Precision) -> Self {
         b.check();
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if precision == Precision::Bf16 && amx::available() {
@@ -146,7 +162,7 @@ impl<'a> Rhs<'a> {
     }
 
     /// The product with `a`, on the calling thread.
-    pub(super) fn multiply(&self, a: MatRef<'_>, c: MatMut<'_>, beta: Beta) {
+    pub(super) fn multiply<A: Element>(&self, a: MatRef<'_, A>, c: MatMut<'_>, beta: Beta) {
         a.check();
         c.check();
         match self {
@@ -171,7 +187,13 @@ const PIECE_PACKED: usize = 256 * 1024;
 /// C = A B, or C += A B, over the threads of the pool.
 ///
 /// a: (m, k), b: (k, n), c: (m, n) row-major.
-pub fn matmul(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], beta: Beta, precision: Precision) {
+pub fn matmul<A: Element, B: Element>(
+    a: MatRef<'_, A>,
+    b: MatRef<'_, B>,
+    c: &mut [f32],
+    beta: Beta,
+    precision: Precision,
+) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(k, b.rows, "the inner dimensions must agree");
     assert_eq!(c.len(), m * n, "the result must hold m x n numbers");
@@ -193,7 +215,13 @@ pub fn matmul(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], beta: Beta, precision
 }
 
 /// The same product with the inner dimension cut into pieces, whose results are added in order.
-fn split_sum(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], beta: Beta, precision: Precision) {
+fn split_sum<A: Element, B: Element>(
+    a: MatRef<'_, A>,
+    b: MatRef<'_, B>,
+    c: &mut [f32],
+    beta: Beta,
+    precision: Precision,
+) {
     const MAX_PARTIALS: usize = 8;
     let (m, n, k) = (a.rows, b.cols, a.cols);
     let partials = (m * n * k / PIECE_WORK).clamp(1, MAX_PARTIALS);
@@ -223,9 +251,9 @@ fn split_sum(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], beta: Beta, precision:
 /// C = A B, or C += A B, on the calling thread; for use inside parallel loops.
 ///
 /// a: (m, k), b: (k, n), c: (m, n).
-pub fn matmul_serial(
-    a: MatRef<'_>,
-    b: MatRef<'_>,
+pub fn matmul_serial<A: Element, B: Element>(
+    a: MatRef<'_, A>,
+    b: MatRef<'_, B>,
     c: MatMut<'_>,
     beta: Beta,
     precision: Precision,
@@ -243,7 +271,18 @@ pub fn matmul_serial(
     gemm_serial(a, b, c, beta);
 }
 
-fn gemm_serial(a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, beta: Beta) {
+fn gemm_serial<A: Element, B: Element>(
+    a: MatRef<'_, A>,
+    b: MatRef<'_, B>,
+    c: MatMut<'_>,
+    beta: Beta,
+) {
+    a.with_f32(|a| {
+        b.with_f32(|b| gemm_f32(a, b, c, beta));
+    });
+}
+
+fn gemm_f32(a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, beta: Beta) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(k, b.rows, "the inner dimensions must agree");
     assert_eq!((m, n), (c.rows, c.cols), "the result must be m x n");

@@ -1,4 +1,4 @@
-//! CPU kernels: pure functions over row-major `f32` slices, free of tensor types.
+//! CPU kernels: pure functions over row-major `f32` slices (`bf16` where only products read them), free of tensor types.
 //!
 //! Every kernel splits its work into pieces that depend on the shapes alone, never on the number of threads, and sums
 //! partial results in a fixed order: the same input gives the same bits on any thread pool. Buffers that a call needs
@@ -17,6 +17,7 @@ pub mod cached_attention;
 pub mod cross_entropy;
 pub mod cuda;
 pub mod doubled;
+pub mod element;
 pub mod embedding;
 pub mod exp;
 pub mod matmul;

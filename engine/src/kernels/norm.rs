@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::element::Element;
 use super::matmul::Beta;
 use super::scratch::Scratch;
 use super::simd::{dot, multiply_add, multiversion};
@@ -12,7 +13,7 @@ const CHUNK_ROWS: usize = 128;
 /// `y = x / sqrt(mean(x^2) + eps) * weight`, row by row.
 ///
 /// x, y: (R, D), weight: (D).
-pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+pub fn rms_norm<T: Element>(x: &[f32], weight: &[f32], eps: f32, y: &mut [T]) {
     let width = weight.len();
     assert!(
         width > 0 && x.len().is_multiple_of(width),
@@ -21,11 +22,11 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "y must have the shape of x");
     let chunk = width * CHUNK_ROWS;
     if x.len() <= chunk {
-        return norm_rows(x, weight, eps, y);
+        return T::write(y, |y| norm_rows(x, weight, eps, y));
     }
     y.par_chunks_mut(chunk)
         .zip(x.par_chunks(chunk))
-        .for_each(|(y, x)| norm_rows(x, weight, eps, y));
+        .for_each(|(y, x)| T::write(y, |y| norm_rows(x, weight, eps, y)));
 }
 
 /// The gradient of [`rms_norm`]: `dx` is written or added to as its [`Beta`] says, `dweight` is added to.

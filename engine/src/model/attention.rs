@@ -20,9 +20,27 @@ pub(crate) enum Plan<'a, 'g> {
     /// Rows are (B, T).
     Sequence { batch: usize, len: usize, mask: SequenceMask },
     /// Rows are (2, B, T): noisy half, then clean half.
-    Doubled { batch: usize, len: usize, block: usize },
+    Doubled { batch: usize, len: usize, block: usize, wanted: Halves },
     /// Rows are those of the groups in order.
     Cached(&'a mut [RowGroup<'g>]),
+}
+
+/// Which halves of a doubled forward the caller reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halves {
+    Both,
+    /// The clean rows of the last layer then only lend their keys and values.
+    Noisy,
+}
+
+impl Plan<'_, '_> {
+    /// How many of the first rows are wanted of the last layer, of `rows` in all.
+    pub(crate) fn wanted_rows(&self, rows: usize) -> usize {
+        match self {
+            Self::Doubled { batch, len, wanted: Halves::Noisy, .. } => batch * len,
+            _ => rows,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -84,7 +102,7 @@ impl Attention {
         })
     }
 
-    /// x, residual: (R, D) -> residual + attention(x): (R, D).
+    /// x: (R, D), residual: (its first rows, D) -> residual + attention(x) of those rows.
     pub(crate) fn forward(
         &self,
         (x, residual): (&Tensor, &Tensor),
@@ -92,15 +110,18 @@ impl Attention {
         rotation: &Rotation,
         plan: &mut Plan<'_, '_>,
     ) -> Result<Tensor> {
-        let project =
-            |Projection { weight, bias }: &Projection| ops.linear(x, weight, bias.as_ref());
+        let project = |x: &Tensor, Projection { weight, bias }: &Projection| {
+            ops.linear(x, weight, bias.as_ref())
+        };
         let (query_norm, key_norm) = match &self.head_norms {
             Some((query, key)) => (Some((query, self.eps)), Some((key, self.eps))),
             None => (None, None),
         };
-        let query = ops.rotate(&project(&self.query)?, query_norm, rotation)?;
-        let key = ops.rotate(&project(&self.key)?, key_norm, rotation)?;
-        let qkv = [query, key, project(&self.value)?];
+        let asking = residual.dim(0)?;
+        let query = project(&ops.first_rows(x, asking)?, &self.query)?;
+        let query = ops.rotate(&query, query_norm, &rotation.first(asking))?;
+        let key = ops.rotate(&project(x, &self.key)?, key_norm, rotation)?;
+        let qkv = [query, key, project(x, &self.value)?];
         let shape = |batch: usize, len: usize| SequenceShape {
             batch,
             len,
@@ -112,7 +133,7 @@ impl Attention {
             Plan::Sequence { batch, len, mask } => {
                 ops.attention(shape(*batch, *len), *mask, qkv)?
             }
-            Plan::Doubled { batch, len, block } => {
+            Plan::Doubled { batch, len, block, .. } => {
                 ops.doubled_attention(shape(*batch, *len), *block, qkv)?
             }
             Plan::Cached(groups) if ops.is_on_device() => {

@@ -32,17 +32,18 @@ impl Layer {
         })
     }
 
-    /// hidden: (R, D) -> (R, D).
+    /// hidden: (R, D) -> its first `wanted` rows: (wanted, D). The others only lend their keys and values.
     pub(crate) fn forward(
         &self,
-        hidden: &Tensor,
+        (hidden, wanted): (&Tensor, usize),
         ops: OpSet<'_>,
         rotation: &Rotation,
         plan: &mut Plan<'_, '_>,
     ) -> Result<Tensor> {
-        let normed = ops.rms_norm(hidden, &self.input_norm, self.eps)?;
-        let hidden = self.attention.forward((&normed, hidden), ops, rotation, plan)?;
-        let normed = ops.rms_norm(&hidden, &self.post_attention_norm, self.eps)?;
+        let normed = ops.rms_norm_operand(hidden, &self.input_norm, self.eps)?;
+        let residual = ops.first_rows(hidden, wanted)?;
+        let hidden = self.attention.forward((&normed, &residual), ops, rotation, plan)?;
+        let normed = ops.rms_norm_operand(&hidden, &self.post_attention_norm, self.eps)?;
         self.mlp.forward(&normed, &hidden, ops)
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::{EngineError, Result};
-use crate::model::attention::Plan;
+use crate::model::attention::{Halves, Plan};
 use crate::model::config::ModelConfig;
 use crate::model::kv_cache::KvCache;
 use crate::model::layer::Layer;
@@ -32,11 +32,15 @@ pub use crate::model::tape::Gradients;
 use crate::model::tape::Tape;
 use crate::model::weights::Weights;
 
+/// From this many rows on a serving forward is a prefill: decoding has a block or two, a few dozen rows at most.
+const PREFILL_ROWS: usize = 128;
+
 /// A decoder-only transformer with its weights. A clone shares them.
 #[derive(Clone)]
 pub struct Model {
     config: ModelConfig,
     ops: Ops,
+    prefill: Ops,            // of serving forwards over many rows
     tape: Option<Arc<Tape>>, // where forwards are recorded
     embedding: Tensor,       // (V, D)
     layers: Vec<Layer>,
@@ -79,6 +83,7 @@ impl Model {
         Ok(Self {
             config: config.clone(),
             ops,
+            prefill: ops,
             tape: None,
             embedding,
             layers,
@@ -91,6 +96,11 @@ impl Model {
     /// The configuration it was built from.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The same model, whose serving forwards over many rows (prompts, not decoding) compute with `ops`.
+    pub fn with_prefill(self, ops: Ops) -> Self {
+        Self { prefill: ops, ..self }
     }
 
     /// The same model, whose forwards over whole sequences are recorded for [`Self::backward`].
@@ -169,7 +179,9 @@ impl Model {
             );
         }
         self.check_ids(&ids)?;
-        let hidden = self.run(ids, positions, Plan::Cached(groups), &mut |_| ())?;
+        let ops = if ids.len() >= PREFILL_ROWS { self.prefill } else { self.ops };
+        let op_set = OpSet { ops, ..self.op_set() };
+        let hidden = self.run(op_set, (ids, positions), Plan::Cached(groups), &mut |_| ())?;
         for group in groups.iter_mut() {
             group.cache.commit(group.commit);
         }
@@ -188,8 +200,8 @@ impl Model {
     ) -> Result<Tensor> {
         let (batch, len) = ids.dims2()?;
         let rows = self.run(
-            ids.flatten_all()?.to_vec1()?,
-            positions.repeat(batch),
+            self.op_set(),
+            (ids.flatten_all()?.to_vec1()?, positions.repeat(batch)),
             Plan::Sequence { batch, len, mask },
             &mut |_| (),
         )?;
@@ -208,8 +220,9 @@ impl Model {
         let mut states = Vec::new();
         let plan = Plan::Sequence { batch, len, mask };
         let ids = ids.flatten_all()?.to_vec1()?;
-        let last =
-            self.run(ids, positions.repeat(batch), plan, &mut |state| states.push(state.clone()))?;
+        let last = self.run(self.op_set(), (ids, positions.repeat(batch)), plan, &mut |state| {
+            states.push(state.clone())
+        })?;
         states.pop();
         states.push(last);
         states
@@ -229,14 +242,37 @@ impl Model {
         block: usize,
     ) -> Result<Tensor> {
         let (batch, len) = noisy.dims2()?;
-        let ids = Tensor::stack(&[noisy, clean], 0)?.flatten_all()?.to_vec1()?;
-        let rows = self.run(
-            ids,
-            positions.repeat(2 * batch),
-            Plan::Doubled { batch, len, block },
-            &mut |_| (),
-        )?;
+        let rows = self.run_doubled(noisy, clean, positions, (block, Halves::Both))?;
         self.op_set().reshape(&rows, (2, batch, len, self.config.hidden_size))
+    }
+
+    /// As [`Self::forward_doubled`], but of the noisy half alone, (B, T, D): what of the last layer only the clean half
+    /// would need is not computed.
+    pub fn forward_noisy(
+        &self,
+        noisy: &Tensor,
+        clean: &Tensor,
+        positions: &[u32],
+        block: usize,
+    ) -> Result<Tensor> {
+        let (batch, len) = noisy.dims2()?;
+        let rows = self.run_doubled(noisy, clean, positions, (block, Halves::Noisy))?;
+        // A device computes both halves: its launches are made for whole sequences.
+        let rows = self.op_set().first_rows(&rows, batch * len)?;
+        self.op_set().reshape(&rows, (batch, len, self.config.hidden_size))
+    }
+
+    fn run_doubled(
+        &self,
+        noisy: &Tensor,
+        clean: &Tensor,
+        positions: &[u32],
+        (block, wanted): (usize, Halves),
+    ) -> Result<Tensor> {
+        let (batch, len) = noisy.dims2()?;
+        let ids = Tensor::stack(&[noisy, clean], 0)?.flatten_all()?.to_vec1()?;
+        let plan = Plan::Doubled { batch, len, block, wanted };
+        self.run(self.op_set(), (ids, positions.repeat(2 * batch)), plan, &mut |_| ())
     }
 
     /// hidden: (..., D) -> logits (..., V) f32; those of [`Ops::Device`] come back to the CPU.
@@ -275,17 +311,19 @@ impl Model {
     /// ids, positions: R -> hidden states (R, D) after the final norm. `observe` sees the embedding and each layer's output.
     fn run(
         &self,
-        ids: Vec<u32>,
-        positions: Vec<u32>,
+        ops: OpSet<'_>,
+        (ids, positions): (Vec<u32>, Vec<u32>),
         mut plan: Plan<'_, '_>,
         observe: &mut dyn FnMut(&Tensor),
     ) -> Result<Tensor> {
-        let ops = self.op_set();
         let rotation = self.rope.at(positions);
         let mut hidden = ops.embed(ids, &self.embedding)?;
         observe(&hidden);
-        for layer in &self.layers {
-            hidden = layer.forward(&hidden, ops, &rotation, &mut plan)?;
+        let rows = hidden.dim(0)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let is_last = index + 1 == self.layers.len();
+            let wanted = if is_last && !ops.is_on_device() { plan.wanted_rows(rows) } else { rows };
+            hidden = layer.forward((&hidden, wanted), ops, &rotation, &mut plan)?;
             observe(&hidden);
         }
         ops.rms_norm(&hidden, &self.norm, self.config.rms_norm_eps)

@@ -9,7 +9,7 @@ use candle_core::{D, Shape, Tensor};
 use crate::error::Result;
 use crate::kernels::attention::AttentionShape;
 use crate::kernels::cuda::operations;
-use crate::kernels::matmul::Precision;
+use crate::kernels::matmul::{Precision, bf16_available};
 use crate::model::fused::{self, Plus};
 use crate::model::mask::{SequenceMask, doubled_dense};
 use crate::model::on_device;
@@ -98,6 +98,11 @@ impl OpSet<'_> {
         self.ops == Ops::Device
     }
 
+    /// Whether rows that only products read are kept in bf16, as the products would round them.
+    fn rounds(self) -> bool {
+        self.ops == Ops::Fused { precision: Precision::Bf16 } && bf16_available()
+    }
+
     fn run(self, mut operation: impl Operation) -> Result<Tensor> {
         let result = operation.forward()?;
         if let Some(tape) = self.tape {
@@ -133,6 +138,18 @@ impl OpSet<'_> {
                 let n_rows = rows.len();
                 Ok(x.index_select(&Tensor::from_vec(rows, n_rows, x.device())?, 0)?)
             }
+        }
+    }
+
+    /// The first `rows` rows. x: (R, D) -> (rows, D).
+    pub(crate) fn first_rows(self, x: &Tensor, rows: usize) -> Result<Tensor> {
+        if rows == x.dim(0)? {
+            return Ok(x.clone());
+        }
+        match self.ops {
+            Ops::Fused { .. } => self.run(fused::FirstRows { x: x.clone(), rows }),
+            Ops::Device => self.select_rows(x, (0..rows as u32).collect()),
+            Ops::Differentiable => Ok(x.narrow(0, 0, rows)?.contiguous()?),
         }
     }
 
@@ -188,7 +205,8 @@ impl OpSet<'_> {
     pub(crate) fn rms_norm(self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
         match self.ops {
             Ops::Fused { .. } => {
-                self.run(fused::RmsNorm { x: x.clone(), weight: weight.clone(), eps })
+                let (x, weight) = (x.clone(), weight.clone());
+                self.run(fused::RmsNorm { x, weight, eps, rounded: false })
             }
             Ops::Device => {
                 self.run(on_device::RmsNorm { x: x.clone(), weight: weight.clone(), eps })
@@ -199,6 +217,14 @@ impl OpSet<'_> {
                     .broadcast_mul(weight)?)
             }
         }
+    }
+
+    /// The same for projections: nothing but products may read the result.
+    pub(crate) fn rms_norm_operand(self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+        if !self.rounds() {
+            return self.rms_norm(x, weight, eps);
+        }
+        self.run(fused::RmsNorm { x: x.clone(), weight: weight.clone(), eps, rounded: true })
     }
 
     /// Norms each head where there is a norm (weight (Dh), epsilon), then turns it by its row's position.
@@ -239,10 +265,13 @@ impl OpSet<'_> {
         }
     }
 
-    /// silu(gate) * up, element by element.
+    /// silu(gate) * up, element by element; nothing but products may read the result.
     pub(crate) fn swiglu(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         match self.ops {
-            Ops::Fused { .. } => self.run(fused::Swiglu { gate: gate.clone(), up: up.clone() }),
+            Ops::Fused { .. } => {
+                let rounded = self.rounds();
+                self.run(fused::Swiglu { gate: gate.clone(), up: up.clone(), rounded })
+            }
             Ops::Device => self.run(on_device::Swiglu { gate: gate.clone(), up: up.clone() }),
             Ops::Differentiable => Ok((gate.silu()? * up)?),
         }
@@ -272,7 +301,8 @@ impl OpSet<'_> {
         }
     }
 
-    /// Attention over `[x_t ; x_0]`. q: (2*B*T, H * Dh), k, v: (2*B*T, Hkv * Dh), noisy half first -> (2*B*T, H * Dh).
+    /// Attention over `[x_t ; x_0]`, noisy half first. k, v: (2*B*T, Hkv * Dh), q: (2*B*T, H * Dh), or (B*T, H * Dh)
+    /// where only the noisy half asks -> the shape of q.
     pub(crate) fn doubled_attention(
         self,
         shape: SequenceShape,
@@ -298,10 +328,15 @@ impl OpSet<'_> {
                         .transpose(0, 1)?
                         .reshape((rows, width))?)
                 };
-                let [q, k, v] = qkv.each_ref().map(|x| regroup(x, 2, batch));
+                let [q, k, v] = &qkv;
+                let rows = q.dim(0)?;
+                let clean =
+                    Tensor::zeros((2 * batch * len - rows, q.dim(1)?), q.dtype(), q.device())?;
+                let all = Tensor::cat(&[q, &clean], 0)?;
+                let [q, k, v] = [&all, k, v].map(|x| regroup(x, 2, batch));
                 let mask = doubled_dense(len, block);
                 let out = masked_attention(shape, 2 * len, &mask, [&q?, &k?, &v?])?;
-                regroup(&out, batch, 2)
+                Ok(regroup(&out, batch, 2)?.narrow(0, 0, rows)?.contiguous()?)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Rotary positions in Hugging Face's convention: dimension i turns with dimension i + Dh/2.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use candle_core::{Device, Tensor};
@@ -19,6 +20,7 @@ pub(crate) struct Rope {
 }
 
 /// The rotation of the rows of one forward.
+#[derive(Clone)]
 pub(crate) struct Rotation {
     table: Arc<RopeTable>,
     positions: Arc<Vec<u32>>,
@@ -46,6 +48,15 @@ impl Rope {
 }
 
 impl Rotation {
+    /// That of the first `rows` rows.
+    pub(crate) fn first(&self, rows: usize) -> Cow<'_, Self> {
+        if rows == self.positions.len() {
+            return Cow::Borrowed(self);
+        }
+        let positions = Arc::new(self.positions[..rows].to_vec());
+        Cow::Owned(Self { table: self.table.clone(), positions, on_device: OnceLock::new() })
+    }
+
     /// The table, and the position of each row.
     pub(super) fn parts(&self) -> (Arc<RopeTable>, Arc<Vec<u32>>) {
         (self.table.clone(), self.positions.clone())

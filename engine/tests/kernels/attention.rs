@@ -137,9 +137,12 @@ fn run_doubled(
     block: usize,
     [noisy, clean]: [&Half; 2],
 ) -> [[Vec<f32>; 5]; 2] {
-    let (queries, keys, rows) = sizes(shape);
-    let blank = || [queries, rows, queries, keys, keys].map(|count| vec![f32::NAN; count]);
-    let (mut noisy_results, mut clean_results) = (blank(), blank());
+    let (_queries, keys, _rows) = sizes(shape);
+    let blank = |half: &Half| {
+        let (queries, rows) = (half.q.len(), half.q.len() / shape.head_size);
+        [queries, rows, queries, keys, keys].map(|count| vec![f32::NAN; count])
+    };
+    let (mut noisy_results, mut clean_results) = (blank(noisy), blank(clean));
     let qkv = |half| {
         let Half { q, k, v, .. }: &Half = half;
         Qkv { q, k, v }
@@ -162,6 +165,23 @@ fn run_doubled(
     };
     doubled_attention_backward(shape, block, input, given, gradients);
     [noisy_results, clean_results]
+}
+
+#[test]
+fn a_clean_half_without_queries_only_lends_its_keys() {
+    for (batch, len, heads, block) in [(1, 1, Heads(1, 1, 2), 4), (2, 150, Heads(4, 2, 16), 4)] {
+        for (precision, _tolerance) in PRECISIONS {
+            let shape = AttentionShape { precision, ..shape(batch, len, heads) };
+            let (noisy, mut clean) = (half(shape, 10), half(shape, 20));
+            clean.dout.fill(0.0);
+            let [noisy_wanted, clean_wanted] = run_doubled(shape, block, [&noisy, &clean]);
+            clean.q.clear();
+            clean.dout.clear();
+            let [noisy_found, clean_found] = run_doubled(shape, block, [&noisy, &clean]);
+            assert_eq!(noisy_found, noisy_wanted);
+            assert_eq!(clean_found[3..], clean_wanted[3..]);
+        }
+    }
 }
 
 #[test]

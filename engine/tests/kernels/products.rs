@@ -1,5 +1,6 @@
 //! Matrix products of all layouts, shapes and precisions.
 
+use diffcoder_engine::kernels::element::Element;
 use diffcoder_engine::kernels::matmul::{
     Beta, MatMut, MatRef, Precision, bf16_available, matmul, matmul_serial,
 };
@@ -103,6 +104,50 @@ fn products_of_all_layouts_match_plain_loops() {
 }
 
 #[test]
+fn operands_that_are_bf16_already_give_the_same_products() {
+    let stored = |x: &[f32]| x.iter().map(|&x| half::bf16::from_f32(x)).collect::<Vec<_>>();
+    for (seed, &(m, n, k)) in SHAPES.iter().enumerate() {
+        let seed = seed as u64 * 10;
+        let (a, b) = (numbers(seed, m * k), numbers(seed + 1, k * n));
+        let (a_rounded, b_rounded) = (round_to_bf16(&a), round_to_bf16(&b));
+        let (a_stored, b_stored) = (stored(&a), stored(&b));
+        for precision in [Precision::F32, Precision::Bf16] {
+            for (a_transposed, b_transposed) in
+                [(false, false), (true, false), (false, true), (true, true)]
+            {
+                fn seen<T: Element>(
+                    x: &[T],
+                    ((rows, cols), transposed): ((usize, usize), bool),
+                ) -> MatRef<'_, T> {
+                    if transposed {
+                        MatRef::new(x, cols, rows).t()
+                    } else {
+                        MatRef::new(x, rows, cols)
+                    }
+                }
+                let (of_a, of_b) = (((m, k), a_transposed), ((k, n), b_transposed));
+                let (a32, b32) = (seen(&a_rounded, of_a), seen(&b_rounded, of_b));
+                let (a16, b16) = (seen(&a_stored, of_a), seen(&b_stored, of_b));
+                let mut results = [(); 4].map(|()| vec![0.5; m * n]);
+                let [plain, left, right, both] = &mut results;
+                matmul(a32, b32, plain, Beta::Accumulate, precision);
+                matmul(a16, b32, left, Beta::Accumulate, precision);
+                matmul(a32, b16, right, Beta::Accumulate, precision);
+                matmul(a16, b16, both, Beta::Accumulate, precision);
+                let what = format!("{m}x{n}x{k} {precision:?} {a_transposed} {b_transposed}");
+                let wanted: Vec<f64> = results[0].iter().map(|&x| f64::from(x)).collect();
+                for result in &results[1..] {
+                    assert_close(result, &wanted, F32_TOLERANCE, &what);
+                }
+                if precision == Precision::Bf16 && bf16_available() {
+                    assert!(results.iter().all(|result| *result == results[0]), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_serial_product_writes_only_its_own_columns() {
     let (m, n, k, stride) = (37, 41, 50, 60);
     let (a, b) = (numbers(1, m * k), numbers(2, k * n));
@@ -145,12 +190,24 @@ fn operands_without_a_unit_stride_work() {
 fn empty_products_are_zero_or_nothing() {
     for precision in [Precision::F32, Precision::Bf16] {
         let mut c = [3.0f32; 6];
-        matmul(MatRef::new(&[], 2, 0), MatRef::new(&[], 0, 3), &mut c, Beta::Accumulate, precision);
+        matmul(
+            MatRef::<f32>::new(&[], 2, 0),
+            MatRef::<f32>::new(&[], 0, 3),
+            &mut c,
+            Beta::Accumulate,
+            precision,
+        );
         assert_eq!(c, [3.0; 6]);
-        matmul(MatRef::new(&[], 2, 0), MatRef::new(&[], 0, 3), &mut c, Beta::Overwrite, precision);
+        matmul(
+            MatRef::<f32>::new(&[], 2, 0),
+            MatRef::<f32>::new(&[], 0, 3),
+            &mut c,
+            Beta::Overwrite,
+            precision,
+        );
         assert_eq!(c, [0.0; 6]);
         matmul(
-            MatRef::new(&[], 0, 4),
+            MatRef::<f32>::new(&[], 0, 4),
             MatRef::new(&[1.0; 12], 4, 3),
             &mut [],
             Beta::Overwrite,

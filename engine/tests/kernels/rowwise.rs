@@ -6,6 +6,8 @@ use diffcoder_engine::kernels::norm::{rms_norm, rms_norm_backward};
 use diffcoder_engine::kernels::rope::{RopeTable, rope, rope_backward};
 use diffcoder_engine::kernels::swiglu::{swiglu, swiglu_backward};
 
+use half::bf16;
+
 use crate::reference::{
     assert_close, assert_same_on_any_pool, differences, numbers, weighted_sum, wide,
 };
@@ -141,6 +143,26 @@ fn swiglu_and_its_gradient_match_plain_formulas() {
         let slope = |g: f64| (silu(g + 1e-5) - silu(g - 1e-5)) / 2e-5;
         assert_close(&dgate, &each(&|i| slope(gate[i]) * up[i] * dy[i]), 1e-5, "dgate");
     }
+}
+
+#[test]
+fn results_kept_in_bf16_are_the_rounded_ones() {
+    let count = 40_000;
+    let (gate, up, dy) = (numbers(31, count), numbers(32, count), numbers(33, count));
+    let rounded = |x: &[f32]| x.iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>();
+    let blank = || (vec![0f32; count], vec![bf16::ZERO; count]);
+    let ((mut exact, mut kept), (mut dgate, mut kept_dgate), (mut dup, mut kept_dup)) =
+        (blank(), blank(), blank());
+    swiglu(&gate, &up, &mut exact);
+    swiglu(&gate, &up, &mut kept);
+    assert_eq!(kept, rounded(&exact));
+    swiglu_backward(&gate, &up, &dy, &mut dgate, &mut dup);
+    swiglu_backward(&gate, &up, &dy, &mut kept_dgate, &mut kept_dup);
+    assert_eq!((kept_dgate, kept_dup), (rounded(&dgate), rounded(&dup)));
+    let weight = numbers(34, 80);
+    rms_norm(&gate, &weight, EPS, &mut exact);
+    rms_norm(&gate, &weight, EPS, &mut kept);
+    assert_eq!(kept, rounded(&exact));
 }
 
 #[test]

@@ -72,7 +72,8 @@ impl Operation for Attention {
     }
 }
 
-/// Attention over `[x_t ; x_0]`. q: (2*B*T, H * Dh), k, v: (2*B*T, Hkv * Dh), noisy half first -> (2*B*T, H * Dh).
+/// Attention over `[x_t ; x_0]`, noisy half first. k, v: (2*B*T, Hkv * Dh), q: (2*B*T, H * Dh), or (B*T, H * Dh) where only
+/// the noisy half asks -> the shape of q.
 pub(in crate::model) struct DoubledAttention {
     pub(in crate::model) qkv: [Tensor; 3],
     pub(in crate::model) shape: AttentionShape,
@@ -87,13 +88,15 @@ impl Operation for DoubledAttention {
         let (q_values, k_values, v_values) = (Values::of(q)?, Values::of(k)?, Values::of(v)?);
         let mut out = unfilled(q_values.len());
         let mut log_sums = unfilled(q_values.len() / self.shape.head_size);
-        let (noisy_out, clean_out) = halves_mut(&mut out);
-        let (noisy_lse, clean_lse) = halves_mut(&mut log_sums);
+        let rows = self.shape.batch * self.shape.len;
+        let (noisy_out, clean_out) =
+            out.split_at_mut(rows * self.shape.heads * self.shape.head_size);
+        let (noisy_lse, clean_lse) = log_sums.split_at_mut(rows * self.shape.heads);
         let output = DoubledOutMut {
             noisy: OutMut { out: noisy_out, lse: noisy_lse },
             clean: OutMut { out: clean_out, lse: clean_lse },
         };
-        let input = qkv_halves(&q_values, &k_values, &v_values);
+        let input = qkv_halves(self.shape, &q_values, &k_values, &v_values);
         doubled::doubled_attention(self.shape, self.block, input, output);
         let out = tensor(out, q.shape().clone(), q)?;
         self.kept = Some(Kept { out: out.clone(), log_sums });
@@ -109,21 +112,23 @@ impl Operation for DoubledAttention {
         let (out_values, dout) = (Values::of(&out)?, Values::of(&gradient)?);
         let mut dq = unfilled(q_values.len());
         let (mut dk, mut dv) = (unfilled(k_values.len()), unfilled(v_values.len()));
-        let ((noisy_out, clean_out), (noisy_lse, clean_lse)) =
-            (halves(&out_values), halves(&log_sums));
-        let (noisy_dout, clean_dout) = halves(&dout);
+        let rows = self.shape.batch * self.shape.len;
+        let width = self.shape.heads * self.shape.head_size;
+        let (noisy_out, clean_out) = out_values.split_at(rows * width);
+        let (noisy_lse, clean_lse) = log_sums.split_at(rows * self.shape.heads);
+        let (noisy_dout, clean_dout) = dout.split_at(rows * width);
         let given = DoubledOutGrad {
             noisy: OutGrad { out: noisy_out, lse: noisy_lse, dout: noisy_dout },
             clean: OutGrad { out: clean_out, lse: clean_lse, dout: clean_dout },
         };
-        let ((noisy_dq, clean_dq), (noisy_dk, clean_dk)) =
-            (halves_mut(&mut dq), halves_mut(&mut dk));
+        let (noisy_dq, clean_dq) = dq.split_at_mut(rows * width);
+        let (noisy_dk, clean_dk) = halves_mut(&mut dk);
         let (noisy_dv, clean_dv) = halves_mut(&mut dv);
         let results = DoubledQkvMut {
             noisy: QkvMut { dq: noisy_dq, dk: noisy_dk, dv: noisy_dv },
             clean: QkvMut { dq: clean_dq, dk: clean_dk, dv: clean_dv },
         };
-        let input = qkv_halves(&q_values, &k_values, &v_values);
+        let input = qkv_halves(self.shape, &q_values, &k_values, &v_values);
         doubled::doubled_attention_backward(self.shape, self.block, input, given, results);
         gradients.add(q, tensor(dq, q.shape().clone(), q)?)?;
         gradients.add(k, tensor(dk, k.shape().clone(), k)?)?;
@@ -139,9 +144,14 @@ fn halves_mut<T>(both: &mut [T]) -> (&mut [T], &mut [T]) {
     both.split_at_mut(both.len() / 2)
 }
 
-fn qkv_halves<'a>(q: &'a [f32], k: &'a [f32], v: &'a [f32]) -> DoubledQkv<'a> {
-    let ((noisy_q, clean_q), (noisy_k, clean_k), (noisy_v, clean_v)) =
-        (halves(q), halves(k), halves(v));
+fn qkv_halves<'a>(
+    shape: AttentionShape,
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+) -> DoubledQkv<'a> {
+    let (noisy_q, clean_q) = q.split_at(shape.batch * shape.len * shape.heads * shape.head_size);
+    let ((noisy_k, clean_k), (noisy_v, clean_v)) = (halves(k), halves(v));
     DoubledQkv {
         noisy: Qkv { q: noisy_q, k: noisy_k, v: noisy_v },
         clean: Qkv { q: clean_q, k: clean_k, v: clean_v },

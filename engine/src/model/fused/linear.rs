@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Values, tensor};
+use super::{Operand, Values, tensor, with_operand};
 use crate::kernels::buffer::unfilled;
 use crate::kernels::matmul::{Beta, MatRef, Precision, matmul};
 use crate::model::tape::{Gradients, Operation};
@@ -32,9 +32,11 @@ impl Operation for Linear {
             Plus::Bias(bias) => (Values::of(bias)?.repeat(rows), Beta::Accumulate),
             Plus::Residual(residual) => (Values::of(residual)?.to_vec(), Beta::Accumulate),
         };
-        let (x, weight) = (Values::of(&self.x)?, Values::of(&self.weight)?);
-        let (x, weight) = (MatRef::new(&x, rows, inner), MatRef::new(&weight, outer, inner));
-        matmul(x, weight.t(), &mut out, beta, self.precision);
+        let (x, weight) = (Operand::of(&self.x)?, Values::of(&self.weight)?);
+        let weight = MatRef::new(&weight, outer, inner).t();
+        with_operand!(&x, |x| {
+            matmul(MatRef::new(x, rows, inner), weight, &mut out, beta, self.precision);
+        });
         tensor(out, (rows, outer), &self.x)
     }
 
@@ -42,16 +44,21 @@ impl Operation for Linear {
         let Self { x, weight, plus, precision } = *self;
         let ((rows, inner), (outer, _inner)) = (x.dims2()?, weight.dims2()?);
         {
-            let (x_values, weight_values, gradient) =
-                (Values::of(&x)?, Values::of(&weight)?, Values::of(&gradient)?);
-            let dy = MatRef::new(&gradient, rows, outer);
-            gradients.write(&weight, |dweight, beta| {
-                matmul(dy.t(), MatRef::new(&x_values, rows, inner), dweight, beta, precision);
-            })?;
-            gradients.write(&x, |dx, beta| {
-                matmul(dy, MatRef::new(&weight_values, outer, inner), dx, beta, precision);
-            })?;
+            let (x_values, weight_values, dy_values) =
+                (Operand::of(&x)?, Values::of(&weight)?, Operand::of(&gradient)?);
+            with_operand!(&dy_values, |dy| {
+                let dy = MatRef::new(dy, rows, outer);
+                gradients.write(&weight, |dweight, beta| {
+                    with_operand!(&x_values, |x| {
+                        matmul(dy.t(), MatRef::new(x, rows, inner), dweight, beta, precision);
+                    });
+                })?;
+                gradients.write(&x, |dx, beta| {
+                    matmul(dy, MatRef::new(&weight_values, outer, inner), dx, beta, precision);
+                })?;
+            });
             if let Plus::Bias(bias) = &plus {
+                let gradient = Values::of(&gradient)?;
                 gradients.write(bias, |dbias, beta| {
                     if beta == Beta::Overwrite {
                         dbias.fill(0.0);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Shape, Tensor};
+use half::bf16;
 
-use super::{Values, tensor};
+use super::{Stored, Values, tensor};
 use crate::kernels::buffer::unfilled;
 use crate::kernels::embedding::{gather_rows, scatter_add_rows};
 use crate::kernels::matmul::Beta;
@@ -81,23 +82,58 @@ impl Operation for Reshape {
     }
 }
 
+/// x: (R, D) -> its first `rows` rows, without a copy.
+pub(in crate::model) struct FirstRows {
+    pub(in crate::model) x: Tensor,
+    pub(in crate::model) rows: usize,
+}
+
+impl Operation for FirstRows {
+    fn forward(&mut self) -> Result<Tensor> {
+        self.x.narrow(0, 0, self.rows)
+    }
+
+    fn backward(self: Box<Self>, gradient: Tensor, gradients: &mut Gradients) -> Result<()> {
+        let gradient = Values::of(&gradient)?;
+        gradients.write(&self.x, |dx, beta| {
+            let (first, rest) = dx.split_at_mut(gradient.len());
+            match beta {
+                Beta::Overwrite => {
+                    first.copy_from_slice(&gradient);
+                    rest.fill(0.0);
+                }
+                Beta::Accumulate => {
+                    first.iter_mut().zip(gradient.iter()).for_each(|(x, g)| *x += g)
+                }
+            }
+        })
+    }
+}
+
 /// x: (R, D), weight: (D) -> (R, D).
 pub(in crate::model) struct RmsNorm {
     pub(in crate::model) x: Tensor,
     pub(in crate::model) weight: Tensor,
     pub(in crate::model) eps: f32,
+    /// Whether only products read the result, in bf16.
+    pub(in crate::model) rounded: bool,
 }
 
 impl Operation for RmsNorm {
     fn forward(&mut self) -> Result<Tensor> {
-        let x = Values::of(&self.x)?;
-        let mut out = unfilled(x.len());
-        rms_norm(&x, &Values::of(&self.weight)?, self.eps, &mut out);
+        let (x, weight) = (Values::of(&self.x)?, Values::of(&self.weight)?);
+        if self.rounded {
+            let mut out = unfilled::<bf16>(x.len());
+            rms_norm(&x, &weight, self.eps, &mut out);
+            return tensor(out, self.x.shape().clone(), &self.x);
+        }
+        let mut out = unfilled::<f32>(x.len());
+        rms_norm(&x, &weight, self.eps, &mut out);
         tensor(out, self.x.shape().clone(), &self.x)
     }
 
     fn backward(self: Box<Self>, gradient: Tensor, gradients: &mut Gradients) -> Result<()> {
-        let Self { x, weight, eps } = *self;
+        let Self { x, weight, eps, .. } = *self;
         let (x_values, weight_values, dy) =
             (Values::of(&x)?, Values::of(&weight)?, Values::of(&gradient)?);
         let mut dweight = vec![0.0; weight_values.len()];
@@ -151,22 +187,39 @@ impl Operation for Rotate {
 pub(in crate::model) struct Swiglu {
     pub(in crate::model) gate: Tensor,
     pub(in crate::model) up: Tensor,
+    /// Whether only products read the result and the gradients, in bf16.
+    pub(in crate::model) rounded: bool,
 }
 
-impl Operation for Swiglu {
-    fn forward(&mut self) -> Result<Tensor> {
+impl Swiglu {
+    fn activated<T: Stored>(&self) -> Result<Tensor> {
         let gate = Values::of(&self.gate)?;
-        let mut out = unfilled(gate.len());
+        let mut out = unfilled::<T>(gate.len());
         swiglu(&gate, &Values::of(&self.up)?, &mut out);
         tensor(out, self.gate.shape().clone(), &self.gate)
     }
 
+    fn gradients<T: Stored>(&self, gradient: &Tensor) -> Result<[Tensor; 2]> {
+        let (gate, up) = (Values::of(&self.gate)?, Values::of(&self.up)?);
+        let (mut dgate, mut dup) = (unfilled::<T>(gate.len()), unfilled::<T>(gate.len()));
+        swiglu_backward(&gate, &up, &Values::of(gradient)?, &mut dgate, &mut dup);
+        let shape = self.gate.shape();
+        Ok([tensor(dgate, shape.clone(), &self.gate)?, tensor(dup, shape.clone(), &self.gate)?])
+    }
+}
+
+impl Operation for Swiglu {
+    fn forward(&mut self) -> Result<Tensor> {
+        if self.rounded { self.activated::<bf16>() } else { self.activated::<f32>() }
+    }
+
     fn backward(self: Box<Self>, gradient: Tensor, gradients: &mut Gradients) -> Result<()> {
-        let Self { gate, up } = *self;
-        let (gate_values, up_values) = (Values::of(&gate)?, Values::of(&up)?);
-        let (mut dgate, mut dup) = (unfilled(gate_values.len()), unfilled(gate_values.len()));
-        swiglu_backward(&gate_values, &up_values, &Values::of(&gradient)?, &mut dgate, &mut dup);
-        gradients.add(&gate, tensor(dgate, gate.shape().clone(), &gate)?)?;
-        gradients.add(&up, tensor(dup, up.shape().clone(), &up)?)
+        let [dgate, dup] = if self.rounded {
+            self.gradients::<bf16>(&gradient)?
+        } else {
+            self.gradients::<f32>(&gradient)?
+        };
+        gradients.add(&self.gate, dgate)?;
+        gradients.add(&self.up, dup)
     }
 }
