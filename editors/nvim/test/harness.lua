@@ -1,5 +1,5 @@
---- Tests in a child Neovim that is driven over RPC: keys go through `nvim_input()`, so insert mode, timers, mappings and
---- autocommands are the real ones, and the screen is read back cell by cell.
+--- Tests in a child Neovim that is driven over RPC: keys go through `nvim_input()`, so insert mode, timers, mappings
+--- and autocommands are the real ones, and the screen is read back cell by cell.
 
 local M = { suite = '' }
 

@@ -6,11 +6,9 @@ _G.script_log = {}
 
 return function(dispatchers)
   local closing, last_id = false, 0
-  local waiting = {}
   local later = {}
 
-  local function respond(id, callback, result, err)
-    waiting[id] = nil
+  local function respond(callback, result, err)
     vim.schedule(function()
       callback(err, result)
     end)
@@ -28,7 +26,7 @@ return function(dispatchers)
         callback(err, result)
       end
       if method == 'initialize' then
-        respond(id, finish, {
+        respond(finish, {
           capabilities = {
             positionEncoding = 'utf-16',
             textDocumentSync = { openClose = true, change = 2 },
@@ -38,15 +36,14 @@ return function(dispatchers)
         })
         return true, id
       elseif method == 'shutdown' then
-        respond(id, finish, vim.NIL)
+        respond(finish, vim.NIL)
         return true, id
       end
-      waiting[id] = finish
       local server = {
         later = later,
         notify = dispatchers.notification,
         reply = function(result, err)
-          respond(id, finish, result, err)
+          respond(finish, result, err)
         end,
       }
       local answer = _G.script[method] or function()
@@ -54,7 +51,7 @@ return function(dispatchers)
       end
       local result, err = answer(params, server)
       if result ~= later then
-        respond(id, finish, result, err)
+        respond(finish, result, err)
       end
       return true, id
     end,

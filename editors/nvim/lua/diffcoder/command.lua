@@ -14,7 +14,7 @@ local function here()
   local mode = vim.api.nvim_get_mode().mode:sub(1, 1)
   if mode == 'v' or mode == 'V' or mode == '\22' then
     local ranges = range_of.selection(vim.fn.getpos('v'), vim.fn.getpos('.'), mode)
-    vim.api.nvim_feedkeys(vim.keycode('<Esc>'), 'nx', false)
+    vim.cmd.normal({ vim.keycode('<Esc>'), bang = true })
     return ranges, true
   end
   local ranges = { range_of.cursor() }
