@@ -142,7 +142,8 @@ for _, engine in ipairs(t.at_least(12) and { 'core', 'plugin' } or { 'plugin' })
       end)
     end
     local ms_per_key = (vim.uv.hrtime() - from) / 1e6 / #typed
-    assert(ms_per_key < 100, ('%.0f ms for each key'):format(ms_per_key))
+    -- Far above what it takes, since the machine may be busy; drawing or sending the whole file for each key is not.
+    assert(ms_per_key < 500, ('%.0f ms for each key'):format(ms_per_key))
     child:type('<Esc>')
     child:assert_in_step()
   end)
