@@ -84,6 +84,11 @@ t.test('Escape stops the server and leaves the text alone', {
   local before = fixtures.budget()
   child:open(before)
   local pid = child:server_pid()
+  child:lua([[
+    vim.api.nvim_create_autocmd('LspRequest', { callback = function(event)
+      local request = event.data.request
+      if request.method == 'diffcoder/infill' and request.type == 'cancel' then _G.cancelled = true end
+    end })]])
   child:type('38G^v$gz')
   t.wait('frames', function()
     return child:ghost('DiffcoderToken') ~= '' or child:ghost('DiffcoderTokenUnsure') ~= ''
@@ -96,6 +101,9 @@ t.test('Escape stops the server and leaves the text alone', {
   child:type('<Esc>')
   t.wait('the fill is gone', function()
     return infill_state(child) == 'none' and child:ghost() == ''
+  end)
+  t.wait('the request is cancelled', function()
+    return child:lua([[return _G.cancelled == true]])
   end)
   t.wait('the server is idle', function()
     local from = t.cpu_ticks(pid)
