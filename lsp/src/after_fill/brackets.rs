@@ -40,6 +40,16 @@ pub(super) fn is_closer(char: char) -> bool {
     matches!(char, ')' | ']' | '}')
 }
 
+/// Whether `text` closes once too often with `closer`.
+pub(super) fn has_lonely_closer(text: &str, closer: char) -> bool {
+    let mut depth = 0_usize;
+    in_text(text, 0).iter().filter(|bracket| bracket.closer == closer).any(|bracket| {
+        let is_lonely = !bracket.is_open && depth == 0;
+        depth = if bracket.is_open { depth + 1 } else { depth.saturating_sub(1) };
+        is_lonely
+    })
+}
+
 /// The brackets of plain text, `at` being the place of its first byte.
 pub(super) fn in_text(text: &str, at: usize) -> Vec<Bracket> {
     text.char_indices().filter_map(|(index, char)| bracket(at + index, char)).collect()

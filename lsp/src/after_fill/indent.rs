@@ -117,9 +117,10 @@ pub(super) fn fit(fill: &str, around: &Around<'_>) -> String {
     } else {
         first.to_owned()
     };
-    for line in &lines[1..] {
+    for (index, line) in lines.iter().enumerate().skip(1) {
         text.push('\n');
-        if !line.trim().is_empty() {
+        // Blanks of the last line stand before what is right of the hole.
+        if !line.trim().is_empty() || index + 1 == lines.len() {
             let columns = rescale(columns(line), base, width, around.unit);
             let columns = columns.cast_signed().saturating_add(shift).max(0).cast_unsigned();
             text.push_str(&around.unit.write(columns));
@@ -180,6 +181,11 @@ fn shift_of(
     width: Option<usize>,
     around: &Around<'_>,
 ) -> isize {
+    let is_comment =
+        ["//", "#", "*", "--"].iter().any(|mark| lines[0].trim_start().starts_with(mark));
+    if is_comment {
+        return 0;
+    }
     let scaled = |line: &str| rescale(columns(line), base, width, around.unit).cast_signed();
     let base = base.cast_signed();
     // The line that closes what the fill's first line opened stands where that line stands.
@@ -253,6 +259,8 @@ mod tests {
             ("    foo(", "{", "a,\n        b)"),
             ("    ", "    if a:", "return 1\n    b"),
             ("    x = ", "    y", "[\n        1,\n    ]"),
+            ("    ", "", "/// a(\n    ///     b,"),
+            ("  f(a", "", ",\n      "),
         ] {
             let around = Around { line, above, above_opens: false, unit: Unit::Spaces(4) };
             assert_eq!(fit(fill, &around), fill);

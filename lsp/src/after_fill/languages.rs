@@ -140,8 +140,12 @@ impl std::fmt::Debug for Language {
 }
 
 impl Language {
-    /// The language of a document: by the client's `languageId`, else by the extension of `path` (or of a URI).
+    /// The language of a document: by the client's `languageId`, else by the extension of `path` (or of a URI). None for
+    /// what the client calls plain text, whatever its extension.
     pub fn of(language_id: &str, path: &str) -> Option<&'static Self> {
+        if language_id == "plaintext" {
+            return None;
+        }
         let extension = path.rsplit('/').next()?.rsplit_once('.').map(|(_, extension)| extension);
         let by_id = LANGUAGES.iter().find(|language| language.ids.contains(&language_id));
         by_id.or_else(|| {
@@ -182,7 +186,8 @@ mod tests {
     fn the_client_says_more_than_the_extension() {
         let name = |id, path| Language::of(id, path).map(|language| language.name);
         assert_eq!(name("rust", "file:///a.txt"), Some("Rust"));
-        assert_eq!(name("plaintext", "file:///a.d/b.YML"), Some("YAML"));
+        assert_eq!(name("?", "file:///a.d/b.YML"), Some("YAML"));
+        assert_eq!(name("plaintext", "a.rs"), None);
         assert_eq!(name("typescriptreact", "a.ts"), Some("TSX"));
         assert_eq!(name("cpp", "a.h"), Some("C++"));
         assert_eq!(name("markdown", "file:///a.rs/README"), None);

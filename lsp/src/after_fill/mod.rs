@@ -251,7 +251,12 @@ impl Site {
     /// Chooses the reach, the closers to leave out or those to add that leave the fewest flaws.
     fn balance(&mut self, candidate: &mut Candidate, steps: &mut Vec<Step>) -> Flaws {
         let mut best = self.flaws(candidate);
-        if best.weight() == (0, 0) {
+        // Where a string goes on behind the hole, a bracket too many is no error.
+        let mut may_reach = self.rest()[candidate.reach..]
+            .chars()
+            .next()
+            .is_some_and(|next| brackets::has_lonely_closer(&candidate.text, next));
+        if best.weight() == (0, 0) && !may_reach {
             return best;
         }
         let closers = self.with_closers(candidate, &best);
@@ -269,7 +274,10 @@ impl Site {
         let mut chosen = None;
         for (step, other) in others {
             let flaws = self.flaws(&other);
-            if flaws.weight() < best.weight() && !other.text.trim().is_empty() {
+            let is_as_good = may_reach && step == Step::Reach && flaws.weight() == best.weight();
+            let is_better = flaws.weight() < best.weight() || is_as_good;
+            if is_better && !other.text.trim().is_empty() {
+                may_reach = false;
                 best = flaws;
                 chosen = Some((step, other));
             }
@@ -339,11 +347,17 @@ impl Site {
         for text in cuts {
             let cut = Candidate { text, reach: 0 };
             let flaws = self.flaws(&cut);
-            let closed = self.with_closers(&cut, &flaws);
-            for other in std::iter::once(cut).chain(closed) {
-                let flaws = self.flaws(&other);
+            // Half-closed ones have been the losers before: all closers, or all and a semicolon.
+            let mut closed = self.with_closers(&cut, &flaws);
+            closed.drain(..closed.len().saturating_sub(2));
+            let mut others = vec![(flaws, cut)];
+            for other in closed {
+                others.push((self.flaws(&other), other));
+            }
+            for (flaws, other) in others {
                 let is_good = !self.is_worse(&other, &flaws) && !self.is_touched(&other, &flaws);
-                if is_good || is_worse && flaws.weight() < best.0.weight() {
+                let is_better = is_worse && flaws.weight() < best.0.weight();
+                if is_good || is_better {
                     best = (flaws, other);
                 }
                 if is_good {

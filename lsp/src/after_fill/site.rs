@@ -21,6 +21,8 @@ pub struct Site {
     pub(super) before: String,
     /// What stands in the hole.
     pub(super) draft: String,
+    /// All three together.
+    whole: String,
     /// Text right of the hole.
     pub(super) after: String,
     pub(super) language: Option<&'static Language>,
@@ -86,7 +88,9 @@ impl Site {
         };
         let base = brackets::balance(&brackets_before, &brackets_draft, &brackets_after);
         let errors = syntax.as_ref().map(|syntax| Errors::of(&syntax.tree)).unwrap_or_default();
-        let base = Flaws { errors, n_lonely: base.n_lonely, open_in_fill: base.open_in_fill };
+        let is_sound = syntax.is_some() && errors.count == 0;
+        let n_lonely = if is_sound { 0 } else { base.n_lonely };
+        let base = Flaws { errors, n_lonely, open_in_fill: base.open_in_fill };
         Self {
             unit: Unit::of(&whole),
             ending: line_endings::detect(text),
@@ -94,6 +98,7 @@ impl Site {
             before,
             draft,
             after,
+            whole,
             language,
             syntax,
             brackets_before,
@@ -157,21 +162,29 @@ impl Site {
         let start = self.before.len();
         let end = start + candidate.text.len();
         let span = start..start + self.draft.len() + candidate.reach;
+        let from = self.brackets_after.partition_point(|bracket| bracket.at < span.end);
+        let mut balance = None;
         let mut errors = Errors::default();
-        let mut fill_brackets = None;
         if let Some(syntax) = &mut self.syntax {
-            let old = format!("{}{}{}", self.before, self.draft, self.after);
-            let new =
-                format!("{}{}{}", self.before, candidate.text, &self.after[candidate.reach..]);
-            if let Some(tree) = syntax.reparse(&old, &new, span.clone(), candidate.text.len()) {
+            let right = &self.after[candidate.reach..];
+            let new = format!("{}{}{right}", self.before, candidate.text);
+            if let Some(tree) = syntax.reparse(&self.whole, &new, span, candidate.text.len()) {
                 errors = Errors::of(&tree);
-                fill_brackets = Some(brackets::in_tree(&tree, &(start..end)));
+                if errors.count == 0 {
+                    return Flaws::default();
+                }
+                let fill = brackets::in_tree(&tree, &(start..end));
+                // Without the fill a string may be open, and then all that follows was read inside out.
+                let reread = (self.base.errors.count > 0)
+                    .then(|| brackets::in_tree(&tree, &(end..new.len())));
+                let after = reread.as_deref().unwrap_or(&self.brackets_after[from..]);
+                balance = Some(brackets::balance(&self.brackets_before, &fill, after));
             }
         }
-        let fill = fill_brackets.unwrap_or_else(|| brackets::in_text(&candidate.text, start));
-        let from = self.brackets_after.partition_point(|bracket| bracket.at < span.end);
-        let Balance { n_lonely, open_in_fill } =
-            brackets::balance(&self.brackets_before, &fill, &self.brackets_after[from..]);
+        let Balance { n_lonely, open_in_fill } = balance.unwrap_or_else(|| {
+            let fill = brackets::in_text(&candidate.text, start);
+            brackets::balance(&self.brackets_before, &fill, &self.brackets_after[from..])
+        });
         Flaws { errors, n_lonely, open_in_fill }
     }
 

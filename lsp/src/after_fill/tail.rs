@@ -1,7 +1,7 @@
 //! The places at which a fill can be cut so that no half of anything is left at its end.
 
 /// Most cuts of either kind that are tried.
-const MOST_CUTS: usize = 12;
+const MOST_CUTS: usize = 8;
 
 /// Starts of `text` that end with a whole line, the longest first.
 pub(super) fn line_cuts(text: &str) -> Vec<&str> {
