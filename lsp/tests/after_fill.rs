@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use diffcoder_lsp::after_fill::{Drop, Edit, Fill, Language, Shape, Site};
+use diffcoder_lsp::line_endings::LineEnding;
 use serde::Deserialize;
 
 /// Marks a cursor, or with text in between the draft in a hole: `⟦draft⟧`.
@@ -41,9 +42,10 @@ struct Case {
 }
 
 /// The outcome of a case, in the words of its file.
-fn outcome(language_id: &str, case: &Case, with_crlf: bool) -> Result<(String, String), String> {
+fn outcome(language_id: &str, case: &Case, ending: LineEnding) -> Result<(String, String), String> {
     let (before, rest) = case.document.split_once(MARKS.0).expect("a hole");
     let (draft, after) = rest.split_once(MARKS.1).expect("the end of the hole");
+    let with_crlf = ending == LineEnding::CrLf;
     let styled = |text: &str| if with_crlf { text.replace('\n', "\r\n") } else { text.to_owned() };
     let (before, draft, after) = (styled(before), styled(draft), styled(after));
     let text = format!("{before}{draft}{after}");
@@ -98,12 +100,11 @@ fn every_case_comes_out_as_its_file_says() {
                 (None, Some(reason)) => Err(reason.clone()),
                 _ => panic!("{name}: {}: either `edit` or `dropped`", case.why),
             };
-            for with_crlf in [false, true] {
-                let found = outcome(&file.language, case, with_crlf);
+            for ending in [LineEnding::Lf, LineEnding::CrLf] {
+                let found = outcome(&file.language, case, ending);
                 if found != expected {
-                    let ends = if with_crlf { " (CRLF)" } else { "" };
                     wrong.push(format!(
-                        "{name}: {}{ends}\n  expected {expected:?}\n  found    {found:?}",
+                        "{name}: {} ({ending:?})\n  expected {expected:?}\n  found    {found:?}",
                         case.why
                     ));
                 }
@@ -130,7 +131,7 @@ fn a_good_fill_is_left_alone() {
                 over: String::new(),
                 dropped: None,
             };
-            let found = outcome(&file.language, &again, false);
+            let found = outcome(&file.language, &again, LineEnding::Lf);
             assert_eq!(found, Ok((edit.clone(), String::new())), "{name}: {}", case.why);
         }
     }

@@ -120,13 +120,14 @@ pub(super) fn block_end(fill: &str, line: &str) -> Option<(usize, usize)> {
 mod tests {
     use super::*;
     use crate::after_fill::errors::Syntax;
+    use crate::after_fill::languages::Extent;
 
     #[track_caller]
     fn check(id: &str, text: &str, expected: Shape) {
         let (before, after) = text.split_once('¦').unwrap();
         let language = Language::of(id, "");
         let whole = format!("{before}{after}");
-        let syntax = language.and_then(|language| Syntax::parse(language, false, &whole));
+        let syntax = language.and_then(|language| Syntax::parse(language, Extent::File, &whole));
         let line = before.rsplit('\n').next().unwrap();
         let above = before.lines().rev().skip(1).find(|line| !line.trim().is_empty());
         let found = shape(

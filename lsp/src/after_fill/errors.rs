@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tree_sitter::{InputEdit, Node, Parser, Point, Tree};
 
-use super::languages::Language;
+use super::languages::{Extent, Language};
 
 /// What is wrong with a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,9 +37,9 @@ impl std::fmt::Debug for ParserBox {
 }
 
 impl Syntax {
-    /// Parses `text`; `is_part` if it begins in the middle of a file.
-    pub(super) fn parse(language: &Language, is_part: bool, text: &str) -> Option<Self> {
-        let mut parser = language.parser(is_part)?;
+    /// Parses `text`.
+    pub(super) fn parse(language: &Language, extent: Extent, text: &str) -> Option<Self> {
+        let mut parser = language.parser(extent)?;
         let tree = parser.parse(text, None)?;
         Some(Self { parser: ParserBox(parser), tree })
     }
@@ -131,7 +131,7 @@ mod tests {
 
     fn errors(text: &str) -> Errors {
         let language = Language::of("rust", "").unwrap();
-        Errors::of(&Syntax::parse(language, false, text).unwrap().tree)
+        Errors::of(&Syntax::parse(language, Extent::File, text).unwrap().tree)
     }
 
     #[test]
@@ -146,10 +146,10 @@ mod tests {
     fn a_tree_from_an_old_one_is_the_tree_of_the_new_text() {
         let language = Language::of("rust", "").unwrap();
         let old = "fn a() {\n    é();\n}\n";
-        let mut syntax = Syntax::parse(language, false, old).unwrap();
+        let mut syntax = Syntax::parse(language, Extent::File, old).unwrap();
         let new = "fn a() {\n    é(\n1\n, 2);\n}\n";
         let tree = syntax.reparse(old, new, 15..16, 7).unwrap();
-        let fresh = Syntax::parse(language, false, new).unwrap().tree;
+        let fresh = Syntax::parse(language, Extent::File, new).unwrap().tree;
         assert_eq!(tree.root_node().to_sexp(), fresh.root_node().to_sexp());
     }
 
@@ -157,7 +157,7 @@ mod tests {
     fn prose_is_told_from_code() {
         let language = Language::of("rust", "").unwrap();
         let text = "// a\nfn b() { c(\"d\") }\n";
-        let tree = Syntax::parse(language, false, text).unwrap().tree;
+        let tree = Syntax::parse(language, Extent::File, text).unwrap().tree;
         for (at, expected) in
             [(3, true), (4, true), (0, false), (8, false), (17, true), (16, false)]
         {

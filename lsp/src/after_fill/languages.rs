@@ -2,6 +2,15 @@
 
 use tree_sitter_language::LanguageFn;
 
+/// How much of a file a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of it.
+    File,
+    /// A part that begins in the middle.
+    Part,
+}
+
 /// A language with a grammar.
 pub struct Language {
     /// Name, for people.
@@ -159,9 +168,9 @@ impl Language {
         LANGUAGES.iter()
     }
 
-    /// A parser for whole files, or for a part of one.
-    pub(super) fn parser(&self, is_part: bool) -> Option<tree_sitter::Parser> {
-        let part = self.part_grammar.filter(|_| is_part);
+    /// A parser for texts of that extent.
+    pub(super) fn parser(&self, extent: Extent) -> Option<tree_sitter::Parser> {
+        let part = self.part_grammar.filter(|_| extent == Extent::Part);
         let mut parser = tree_sitter::Parser::new();
         parser.set_language(&part.unwrap_or(self.grammar).into()).ok()?;
         Some(parser)
@@ -175,8 +184,8 @@ mod tests {
     #[test]
     fn every_grammar_loads_and_parses() {
         for language in Language::all() {
-            for is_part in [false, true] {
-                let mut parser = language.parser(is_part).expect(language.name);
+            for extent in [Extent::File, Extent::Part] {
+                let mut parser = language.parser(extent).expect(language.name);
                 assert!(parser.parse("", None).is_some(), "{}", language.name);
             }
         }

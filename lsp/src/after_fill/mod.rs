@@ -108,7 +108,7 @@ pub struct Health {
 impl Health {
     /// Looks at all of `text`, whatever its length.
     pub fn of(text: &str, language: &Language) -> Option<Self> {
-        let tree = errors::Syntax::parse(language, false, text)?.tree;
+        let tree = errors::Syntax::parse(language, languages::Extent::File, text)?.tree;
         let found = brackets::in_tree(&tree, &(0..text.len()));
         Some(Self {
             errors: errors::Errors::of(&tree).count,

@@ -6,7 +6,7 @@ use super::adaptive::{self, Shape};
 use super::brackets::{self, Balance, Bracket};
 use super::errors::{Errors, Syntax};
 use super::indent::{Around, Unit};
-use super::languages::Language;
+use super::languages::{Extent, Language};
 use crate::line_endings::{self, LineEnding};
 
 /// Most bytes that are looked at on each side of a hole; parsing more would take longer than a keystroke.
@@ -70,8 +70,8 @@ impl Site {
         let draft = line_endings::normalise(&text[span.clone()]).into_owned();
         let after = line_endings::normalise(&text[span.end..window.end]).into_owned();
         let whole = format!("{before}{draft}{after}");
-        let syntax =
-            language.and_then(|language| Syntax::parse(language, window.start > 0, &whole));
+        let extent = if window.start > 0 { Extent::Part } else { Extent::File };
+        let syntax = language.and_then(|language| Syntax::parse(language, extent, &whole));
         let at = before.len() + draft.len();
         let (brackets_before, brackets_draft, brackets_after) = match &syntax {
             Some(syntax) => {

@@ -65,12 +65,12 @@ fn main() -> anyhow::Result<()> {
     let mut drops = [0_usize; 3];
     let mut times = Vec::new();
     for hole in &holes {
-        let (text, is_cut) = ask(&mut engine, hole)?;
+        let (text, end) = ask(&mut engine, hole)?;
         if !text.trim().is_empty() {
             raw.add(hole, &text, 0);
         }
         let started = Instant::now();
-        let outcome = hole.finish(&text, is_cut);
+        let outcome = hole.finish(&text, end);
         times.push(started.elapsed());
         match outcome {
             Ok((text, reach)) => finished.add(hole, &text, reach),
@@ -78,7 +78,7 @@ fn main() -> anyhow::Result<()> {
             Err(Drop::Repetition) => drops[1] += 1,
             Err(Drop::Error) => drops[2] += 1,
         }
-        if let Ok((text, reach)) = hole.finish(hole.middle(), false) {
+        if let Ok((text, reach)) = hole.finish(hole.middle(), Finish::EndOfText) {
             truth.add(hole, &text, reach);
         }
     }
@@ -143,8 +143,8 @@ fn choose(documents: &[Document], count: usize, seed: u64) -> Vec<Hole<'_>> {
     holes
 }
 
-/// The model's fill, and whether it was stopped.
-fn ask(engine: &mut Engine, hole: &Hole<'_>) -> anyhow::Result<(String, bool)> {
+/// The model's fill, and why it ended.
+fn ask(engine: &mut Engine, hole: &Hole<'_>) -> anyhow::Result<(String, Finish)> {
     let (before, after) = hole.sides();
     let segments = vec![
         Segment::Text(before.into()),
@@ -154,7 +154,7 @@ fn ask(engine: &mut Engine, hole: &Hole<'_>) -> anyhow::Result<(String, bool)> {
     let request = InfillRequest::new(hole.document.path.clone(), segments);
     let infill = engine.infill(&request, &CancelToken::new(), &mut |_| {})?;
     let fill = infill.holes.into_iter().next().context("a request with a hole has a fill")?;
-    Ok((fill.text, fill.finish != Finish::EndOfText))
+    Ok((fill.text, fill.finish))
 }
 
 fn quantile(sorted: &[Duration], percent: usize) -> Duration {
@@ -172,11 +172,12 @@ impl Hole<'_> {
     }
 
     /// What an editor gets: the text and how far it reaches beyond the hole.
-    fn finish(&self, fill: &str, is_cut: bool) -> Result<(String, usize), Drop> {
+    fn finish(&self, text: &str, end: Finish) -> Result<(String, usize), Drop> {
         let (before, after) = self.sides();
         let at = before.len();
         let mut site = Site::new(&format!("{before}{after}"), at..at, Some(self.language));
-        let finished = site.finish(&Fill { text: fill, is_cut, shape: Shape::Free });
+        let finished =
+            site.finish(&Fill { text, is_cut: end != Finish::EndOfText, shape: Shape::Free });
         finished.edit.map(|edit| (edit.text, edit.range.len()))
     }
 }
