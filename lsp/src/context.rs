@@ -1,45 +1,88 @@
 //! What the model is shown of a document: the text on both sides of the cursor, around an empty hole.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use diffcoder_engine::infiller::{InfillRequest, Segment};
+use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Segment};
 
+use crate::after_fill::{Edit, Language, Repair, Shape, Site};
 use crate::document::Document;
-use crate::line_endings::{self, LineEnding};
+use crate::line_endings;
 
 /// A document cut at the cursor, its lines ending with `\n`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct CursorContext {
     document_key: String,
     before: Arc<str>,
     /// Everything from the cursor on.
-    pub(crate) after: Arc<str>,
-    /// What a fill's lines end with in the document.
-    pub(crate) line_ending: LineEnding,
+    after: Arc<str>,
+    /// Where the fill goes, in the text with the selected entry.
+    pub(crate) site: Site,
+    selected: Selected,
+}
+
+/// The entry of the editor's completion menu that a fill goes on from.
+#[derive(Clone, Debug)]
+pub(crate) struct Selected {
+    /// Bytes of the document that the entry replaces; empty at the cursor where no menu is open.
+    pub(crate) range: Range<usize>,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+impl Selected {
+    /// No entry: the fill begins at the byte `offset`.
+    pub(crate) fn none(offset: usize) -> Self {
+        Self { range: offset..offset, text: String::new() }
+    }
 }
 
 impl CursorContext {
-    /// Cuts `document` at the byte `offset`, a character boundary.
-    pub(crate) fn at(document: &Document, offset: usize) -> Self {
-        let text = document.text.to_string();
-        let (before, after) = text.split_at(offset);
+    /// Cuts `document` behind the selected entry, whose range lies on character boundaries.
+    pub(crate) fn behind(document: &Document, selected: Selected) -> Self {
+        let mut text = document.text.to_string();
+        text.replace_range(selected.range.clone(), &selected.text);
+        let cursor = selected.range.start + selected.text.len();
+        let (before, after) = text.split_at(cursor);
+        let language = Language::of(&document.language_id, &document.uri.0);
         Self {
             document_key: document.uri.0.clone(),
             before: line_endings::normalise(before).into(),
             after: line_endings::normalise(after).into(),
-            line_ending: line_endings::detect(&text),
+            site: Site::new(&text, cursor..cursor, language),
+            selected,
         }
     }
 
-    /// The request that fills the cursor.
-    pub(crate) fn request(&self) -> InfillRequest {
+    /// The request that fills the cursor, as far as `shape` goes.
+    pub(crate) fn request(&self, shape: Shape) -> InfillRequest {
+        let max_lines = (shape == Shape::Line).then_some(1);
+        let limits = InfillLimits { max_lines, ..InfillLimits::default() };
+        InfillRequest { limits, ..self.asking(&self.before, "", &self.after) }
+    }
+
+    /// The request that fills a part of a fill anew.
+    pub(crate) fn repair_request(&self, repair: &Repair, limits: InfillLimits) -> InfillRequest {
+        let before = format!("{}{}", self.before, repair.before);
+        let after = format!("{}{}", repair.after, self.after);
+        InfillRequest { limits, ..self.asking(&before, &repair.broken, &after) }
+    }
+
+    fn asking(&self, before: &str, draft: &str, after: &str) -> InfillRequest {
         InfillRequest::new(
             self.document_key.clone(),
             vec![
-                Segment::Text(Arc::clone(&self.before)),
-                Segment::Hole { draft: "".into() },
-                Segment::Text(Arc::clone(&self.after)),
+                Segment::Text(before.into()),
+                Segment::Hole { draft: draft.into() },
+                Segment::Text(after.into()),
             ],
         )
+    }
+
+    /// What to insert for `edit` of the text with the selected entry, and the bytes of the document that it replaces.
+    pub(crate) fn in_document(&self, edit: Edit) -> (String, Range<usize>) {
+        let Selected { range, text } = &self.selected;
+        let reach = edit.range.len();
+        (format!("{text}{}", edit.text), range.start..range.end + reach)
     }
 }

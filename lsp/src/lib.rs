@@ -2,6 +2,7 @@
 //!
 //! It knows the engine only by `diffcoder_engine::infiller` and `diffcoder_engine::cancel`.
 
+pub mod after_fill;
 pub mod line_endings;
 pub mod position;
 pub mod server;
@@ -10,7 +11,6 @@ mod admission;
 mod capabilities;
 mod context;
 mod document;
-mod edit;
 mod error;
 mod frames;
 mod framing;

@@ -202,6 +202,28 @@ impl Worker {
         self.0.changed.notify_one();
     }
 
+    /// Queues `request` as the second part of a job that is done; an error if a newer one has come in between.
+    pub(crate) fn submit_again(
+        &self,
+        document_key: &str,
+        lane: Lane,
+        request: InfillRequest,
+    ) -> Result<Pending<Infill>, RequestError> {
+        {
+            let queue = self.0.queue.lock();
+            let waiting = queue.waiting.iter().map(|job| &job.ticket);
+            let is_newer = |ticket: &Ticket| {
+                ticket.document_key == document_key
+                    && ticket.lane == lane
+                    && !ticket.cancel.is_cancelled()
+            };
+            if waiting.chain(&queue.running).any(is_newer) {
+                return Err(RequestError::Superseded(document_key.to_owned()));
+            }
+        }
+        Ok(self.submit(document_key, lane, request, None))
+    }
+
     /// Stops and answers what is queued or running for the document.
     pub(crate) fn cancel_document(&self, document_key: &str) {
         self.0.queue.lock().retire(

@@ -172,8 +172,13 @@ impl Client {
         }
     }
 
+    /// Opens a document whose fills pass as they are, as long as they repeat nothing.
     pub(crate) async fn open(&mut self, uri: &str, text: &str) {
-        let item = json!({ "uri": uri, "languageId": "rust", "version": 1, "text": text });
+        self.open_as("plaintext", uri, text).await;
+    }
+
+    pub(crate) async fn open_as(&mut self, language_id: &str, uri: &str, text: &str) {
+        let item = json!({ "uri": uri, "languageId": language_id, "version": 1, "text": text });
         self.notify("textDocument/didOpen", json!({ "textDocument": item })).await;
     }
 

@@ -102,3 +102,80 @@ async fn a_panic_of_the_model_is_answered_and_survived() {
     assert_eq!(inserted(&client.complete(0, 0).await), "fine");
     client.finish().await;
 }
+
+#[tokio::test]
+async fn the_range_reaches_over_what_the_editor_has_closed() {
+    let mut client = Client::start(&Script::always(Act::Fill("b, c);"))).await;
+    client.open_as("rust", URI, "fn a() {\n    f(\"é\", );\n}\n").await;
+    let items = client.complete(1, 11).await.unwrap();
+    let range = json!({
+        "start": { "line": 1, "character": 11 },
+        "end": { "line": 1, "character": 13 },
+    });
+    assert_eq!(items, json!([{ "insertText": "b, c);", "range": range }]));
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn a_selected_menu_entry_is_gone_on_from() {
+    let script = Script::always(Act::Fill("(b)"));
+    let mut client = Client::start(&script).await;
+    client.open_as("rust", URI, "fn a() {\n    c.pu;\n}\n").await;
+    let mut params = completion_params(URI, 1, 8);
+    let range = json!({
+        "start": { "line": 1, "character": 6 },
+        "end": { "line": 1, "character": 8 },
+    });
+    params["context"]["selectedCompletionInfo"] = json!({ "range": range, "text": "push" });
+    let items = client.call("textDocument/inlineCompletion", params.clone()).await.unwrap();
+    assert_eq!(items, json!([{ "insertText": "push(b)", "range": range }]));
+    let asked = &script.asked()[0];
+    assert_eq!((asked.before.as_str(), asked.after.as_str()), ("fn a() {\n    c.push", ";\n}\n"));
+
+    params["context"]["selectedCompletionInfo"]["range"]["end"]["character"] = json!(7);
+    let items = client.call("textDocument/inlineCompletion", params).await.unwrap();
+    assert_eq!(items[0]["insertText"], "(b)", "an entry that ends before the cursor is none of it");
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn an_automatic_completion_is_a_line_or_a_block() {
+    for (line, fill, automatic, invoked) in [
+        ("b(c", "d);\n    e();", "d);", "d);\n    e();"),
+        ("", "b();\n    c();\n}\n\nfn f() {}", "b();\n    c();", "b();\n    c();\n}\n\nfn f() {"),
+    ] {
+        let mut client = Client::start(&Script::always(Act::Fill(fill))).await;
+        client.open_as("rust", URI, &format!("fn a() {{\n    {line}\n}}\n")).await;
+        for (trigger_kind, expected) in [(2, automatic), (1, invoked)] {
+            let mut params = completion_params(URI, 1, 4 + line.len() as u32);
+            params["context"]["triggerKind"] = json!(trigger_kind);
+            let answer = client.call("textDocument/inlineCompletion", params).await;
+            assert_eq!(inserted(&answer), expected, "kind {trigger_kind} after {line:?}");
+        }
+        client.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn the_model_repairs_what_is_broken() {
+    let script = Script::by(|asked| match asked.drafts[0].as_str() {
+        "" => Act::Fill("b();\n    let c = = ;"),
+        _ => Act::Fill("d();"),
+    });
+    let mut client = Client::start(&script).await;
+    client.open_as("rust", URI, "fn a() {\n    \n}\n").await;
+    let text = inserted(&client.complete(1, 4).await).to_owned();
+    assert!(text.starts_with("b();") && text.ends_with("d();"), "{text:?}");
+    assert!((2..=3).contains(&script.asked().len()), "{:?}", script.asked());
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn the_model_is_asked_for_a_repair_twice_at_most() {
+    let script = Script::always(Act::Fill("b();\n    let c = = ;"));
+    let mut client = Client::start(&script).await;
+    client.open_as("rust", URI, "fn a() {\n    \n}\n").await;
+    assert_eq!(inserted(&client.complete(1, 4).await), "b();");
+    assert!((2..=3).contains(&script.asked().len()), "{}", script.asked().len());
+    client.finish().await;
+}
