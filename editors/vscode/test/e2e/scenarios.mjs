@@ -1,0 +1,28 @@
+// The workbenches and what is tested in each.
+
+import { Workbench } from './workbench.mjs';
+import { files } from './files.mjs';
+import * as suggestions from './suggestions.mjs';
+import * as infill from './infill.mjs';
+import * as life from './life.mjs';
+import * as looks from './looks.mjs';
+import * as trust from './trust.mjs';
+
+export const scenarios = [
+  {
+    name: 'editing',
+    open: ({ tools, vsix, logs, root }) =>
+      Workbench.open({ tools, vsix, logs, files: files(root), settings: { 'diffcoder.infill.maxTokens': 24 } }),
+    tests: { ...suggestions.tests, ...infill.tests, ...looks.tests, ...life.tests },
+  },
+  {
+    name: 'restricted mode',
+    open: trust.open,
+    tests: trust.tests,
+  },
+  {
+    name: 'no server',
+    open: ({ tools, vsixWithoutServer, logs, root }) => Workbench.open({ tools, vsix: vsixWithoutServer, logs, files: files(root) }),
+    tests: life.testsWithoutServer,
+  },
+];
