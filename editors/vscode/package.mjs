@@ -29,7 +29,7 @@ export function pack({ out, server, target }) {
     }
     const vsce = path.join(here, 'node_modules', '@vscode', 'vsce', 'vsce');
     const platform = target === undefined ? [] : ['--target', target];
-    run(process.execPath, [vsce, 'package', '--no-dependencies', '--allow-missing-repository', ...platform, '--out', path.resolve(out)], stage);
+    run(process.execPath, [vsce, 'package', '--no-dependencies', '--allow-missing-repository', '--no-rewrite-relative-links', ...platform, '--out', path.resolve(out)], stage);
   } finally {
     fs.rmSync(stage, { recursive: true, force: true });
   }

@@ -160,15 +160,15 @@ export const tests = {
 
   async 'Escape stops the work of the server'(bench) {
     await bench.openFile('slow.py');
-    bench.changeSettings({ 'diffcoder.infill.maxTokens': 64, 'diffcoder.infill.alternatives': 8 });
-    await sleep(1_000);
     const original = await bench.text();
     const [pid, ...more] = bench.servers();
     assert.deepEqual(more, []);
     await bench.goTo(2, 5);
     await bench.press('Shift+Control+ArrowRight', 'Control+Shift+l', 'End');
-    await bench.press(...FILL);
-    await bench.waitForStatus(/Filling 3 hole/);
+    await bench.withSettings({ 'diffcoder.infill.maxTokens': 64, 'diffcoder.infill.alternatives': 8 }, async () => {
+      await bench.press(...FILL);
+      await bench.waitForStatus(/Filling 3 hole/);
+    });
     await until('denoised text is in the preview', async () => hasText(await preview(bench)));
     const start = ticks(pid);
     await until('the server works', () => ticks(pid) >= start + 20);
@@ -183,6 +183,5 @@ export const tests = {
     assert.ok(used <= 3, `the server used ${used} ticks in two seconds after it was cancelled`);
     assert.equal(await bench.text(), original);
     assert.equal((await preview(bench)).length, 0);
-    bench.changeSettings({ 'diffcoder.infill.maxTokens': 24, 'diffcoder.infill.alternatives': 1 });
   },
 };

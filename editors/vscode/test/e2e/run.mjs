@@ -31,6 +31,7 @@ const tools = setUp(cache);
 // After setup: these need packages that it installs.
 const { pack } = await import('../../package.mjs');
 const { scenarios } = await import('./scenarios.mjs');
+const { Workbench } = await import('./workbench.mjs');
 
 const target = `${process.platform}-${process.arch}`;
 const packages = fs.mkdtempSync(path.join(os.tmpdir(), 'diffcoder-packages-'));
@@ -38,6 +39,13 @@ const vsix = path.join(packages, 'diffcoder.vsix');
 const vsixWithoutServer = path.join(packages, 'diffcoder-bare.vsix');
 const failures = [];
 let n_passed = 0;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.once(signal, async () => {
+    await Promise.all([...Workbench.all].map((bench) => bench.close()));
+    fs.rmSync(packages, { recursive: true, force: true });
+    process.exit(130);
+  });
+}
 try {
   pack({ out: vsix, server, target });
   pack({ out: vsixWithoutServer });

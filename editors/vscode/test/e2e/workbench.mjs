@@ -11,7 +11,7 @@ import { chromium } from 'playwright-core';
 import * as processes from './processes.mjs';
 
 /** Generous: the machine may be busy. */
-export const PATIENCE_MS = 90_000;
+export const PATIENCE_MS = 60_000;
 
 const QUIET = {
   'workbench.startupEditor': 'none',
@@ -47,9 +47,13 @@ export async function until(what, look, patience = PATIENCE_MS) {
 }
 
 export class Workbench {
+  /** Those that are open or about to be. */
+  static all = new Set();
+
   /** `tools` from setup, the package to install, files of the workspace, further settings, whether trust is asked for. */
   static async open({ tools, vsix, files, settings = {}, trust = false, logs }) {
     const bench = new Workbench();
+    Workbench.all.add(bench);
     bench.root = fs.mkdtempSync(path.join(os.tmpdir(), 'diffcoder-e2e-'));
     bench.logs = logs;
     fs.mkdirSync(logs, { recursive: true });
@@ -216,9 +220,21 @@ export class Workbench {
     await this.press('Enter');
   }
 
-  changeSettings(changes) {
-    const settings = { ...JSON.parse(fs.readFileSync(this.settingsFile, 'utf8')), ...changes };
-    fs.writeFileSync(this.settingsFile, JSON.stringify(settings, null, 2));
+  /** Changes user settings for the time of `work`; `undefined` takes one out. */
+  async withSettings(changes, work) {
+    const before = Object.fromEntries(Object.keys(changes).map((name) => [name, this.settings()[name]]));
+    await this.changeSettings(changes);
+    try {
+      return await work();
+    } finally {
+      await this.changeSettings(before);
+    }
+  }
+
+  async changeSettings(changes) {
+    fs.writeFileSync(this.settingsFile, JSON.stringify({ ...this.settings(), ...changes }, null, 2));
+    // Nothing on the screen tells when the editor has read them.
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
   }
 
   settings() {
@@ -245,6 +261,7 @@ export class Workbench {
     const left = pids.filter(processes.isAlive).map((pid) => `${pid} ${processes.program(pid)}`);
     for (const pid of pids.filter(processes.isAlive)) process.kill(pid, 'SIGKILL');
     fs.rmSync(this.root, { recursive: true, force: true, maxRetries: 5 });
+    Workbench.all.delete(this);
     return left;
   }
 }

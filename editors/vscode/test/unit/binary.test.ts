@@ -9,7 +9,7 @@ function around(programs: string[], changes: Partial<Surroundings> = {}): Surrou
     extensionFolder: '/ext',
     platform: 'linux',
     searchPath: '/usr/bin:/opt/bin',
-    homeFolder: '/home/you',
+    homeFolder: '/home/you/',
     isProgram: (file) => programs.includes(file),
     ...changes,
   };
