@@ -25,7 +25,7 @@ export function activate(context: vscode.ExtensionContext): void {
   server = running;
   const status: Status = new Status(() => {
     const document = vscode.window.activeTextEditor?.document;
-    const { proposal } = infill;
+    const proposal = infill.proposal?.document === document ? infill.proposal : undefined;
     return {
       server: running.state,
       paused,

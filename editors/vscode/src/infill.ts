@@ -49,6 +49,7 @@ export class Infill implements vscode.Disposable {
       vscode.workspace.onDidChangeTextDocument((event) => this.documentChanged(event)),
       vscode.workspace.onDidCloseTextDocument((document) => this.documentClosed(document)),
       vscode.window.onDidChangeVisibleTextEditors(() => this.proposal?.decorate()),
+      vscode.window.onDidChangeActiveTextEditor(() => this.changed()),
     ];
   }
 
@@ -93,7 +94,7 @@ export class Infill implements vscode.Disposable {
     await this.fill(editor, proposal.holes, earlier);
     // Cancelled or failed: what there was stays on offer.
     if (!this.proposal && editor.document.version === proposal.version) {
-      await this.putForward(editor, proposal.holes, { ...earlier, tries: proposal.tries });
+      await this.putForward(editor.document, proposal.holes, { ...earlier, tries: proposal.tries });
     }
   }
 
@@ -148,7 +149,7 @@ export class Infill implements vscode.Disposable {
       const result = await client.sendRequest<InfillResult>(INFILL, params, running.cancellation.token);
       view?.dispose();
       if (!running.cancellation.token.isCancellationRequested) {
-        await this.propose(editor, holes, result, earlier, performance.now() - start);
+        await this.propose(document, holes, result, earlier, performance.now() - start);
       } else {
         this.cancelled(running);
       }
@@ -164,7 +165,7 @@ export class Infill implements vscode.Disposable {
   }
 
   private async propose(
-    editor: vscode.TextEditor,
+    document: vscode.TextDocument,
     holes: readonly Span[],
     result: InfillResult,
     earlier: Offer,
@@ -178,7 +179,7 @@ export class Infill implements vscode.Disposable {
       return;
     }
     this.report.shown(latencyMs);
-    await this.putForward(editor, holes, { results, shown: earlier.results.length, tries: earlier.tries });
+    await this.putForward(document, holes, { results, shown: earlier.results.length, tries: earlier.tries });
     if (this.proposal && announces()) {
       void vscode.window.showInformationMessage(
         t('{0} hole(s) filled. Control+Enter accepts, Escape rejects, Alt+Enter tries again.', holes.length),
@@ -186,8 +187,8 @@ export class Infill implements vscode.Disposable {
     }
   }
 
-  private async putForward(editor: vscode.TextEditor, holes: readonly Span[], offer: Offer): Promise<void> {
-    this.proposal = new Proposal(editor, holes, offer.results, offer.tries);
+  private async putForward(document: vscode.TextDocument, holes: readonly Span[], offer: Offer): Promise<void> {
+    this.proposal = new Proposal(document, holes, offer.results, offer.tries);
     const done = await this.proposal.show(offer.shown);
     this.changed();
     if (done) return;
@@ -240,8 +241,12 @@ export class Infill implements vscode.Disposable {
   }
 
   private changed(): void {
-    void vscode.commands.executeCommand('setContext', 'diffcoder.infillRunning', this.running !== undefined);
-    void vscode.commands.executeCommand('setContext', 'diffcoder.proposalPending', this.proposal !== undefined);
+    // Keys act on what is in front of the user, never on a hidden document.
+    const document = vscode.window.activeTextEditor?.document;
+    const runs = this.running !== undefined && this.running.document === document;
+    const isPending = this.proposal !== undefined && this.proposal.document === document;
+    void vscode.commands.executeCommand('setContext', 'diffcoder.infillRunning', runs);
+    void vscode.commands.executeCommand('setContext', 'diffcoder.proposalPending', isPending);
     this.changeEmitter.fire();
   }
 }

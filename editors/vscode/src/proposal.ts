@@ -3,7 +3,7 @@
 import * as vscode from 'vscode';
 
 import { DiffView } from './diff_view.ts';
-import { spansAfter, type Span } from './places.ts';
+import { spansAfter, type Replacement, type Span } from './places.ts';
 import type { FilledHole } from './protocol.ts';
 import { rangeOf } from './ranges.ts';
 
@@ -20,7 +20,7 @@ export class Proposal implements vscode.Disposable {
   private isWriting = false;
 
   constructor(
-    private readonly editor: vscode.TextEditor,
+    readonly document: vscode.TextDocument,
     /** In the order of the document. */
     readonly holes: readonly Span[],
     /** Each has a fill for each hole. */
@@ -28,12 +28,8 @@ export class Proposal implements vscode.Disposable {
     /** How often it was tried before. */
     readonly tries: number,
   ) {
-    this.before = holes.map((hole) => editor.document.getText(rangeOf(hole)));
-    this.version = editor.document.version;
-  }
-
-  get document(): vscode.TextDocument {
-    return this.editor.document;
+    this.before = holes.map((hole) => document.getText(rangeOf(hole)));
+    this.version = document.version;
   }
 
   /** Where the CodeLens goes, while a result stands in the document. */
@@ -46,16 +42,12 @@ export class Proposal implements vscode.Disposable {
     return this.writing(async () => {
       if (this.spans.length > 0 && !(await this.takeBack())) return false;
       const fills = (this.results[index] ?? []).map((fill) => ({ range: fill.range, newText: fill.newText }));
-      const done = await this.editor.edit((edit) => {
-        for (const { range, newText } of fills) edit.replace(rangeOf(range), newText);
-      });
-      if (!done) return false;
+      if (!(await this.replace(fills))) return false;
       this.shown = index;
       this.spans = spansAfter(fills);
-      this.editor.selections = this.spans.map(({ end }) => {
-        const place = new vscode.Position(end.line, end.character);
-        return new vscode.Selection(place, place);
-      });
+      const ends = this.spans.map(({ end }) => new vscode.Position(end.line, end.character));
+      const [editor] = this.editors;
+      if (editor) editor.selections = ends.map((end) => new vscode.Selection(end, end));
       this.decorate();
       return true;
     });
@@ -66,12 +58,10 @@ export class Proposal implements vscode.Disposable {
     return this.writing(() => this.takeBack());
   }
 
-  /** Draws the decorations again, for instance in an editor that was hidden. */
+  /** Draws the decorations, again in an editor that was hidden. */
   decorate(): void {
-    this.view.show(
-      this.editor,
-      this.spans.map((span, index) => ({ range: rangeOf(span), removed: this.before[index] ?? '' })),
-    );
+    const changes = this.spans.map((span, index) => ({ range: rangeOf(span), removed: this.before[index] ?? '' }));
+    for (const editor of this.editors) this.view.show(editor, changes);
   }
 
   /** What a change of the document means: ours, an undo of the infill, or an edit on top of it. */
@@ -86,18 +76,30 @@ export class Proposal implements vscode.Disposable {
 
   /** By undo, so that neither an undo step nor an unsaved mark stays; where undo does not do it, by an edit. */
   private async takeBack(): Promise<boolean> {
-    if (vscode.window.activeTextEditor === this.editor && this.document.version === this.version) {
+    if (vscode.window.activeTextEditor?.document === this.document && this.document.version === this.version) {
       await vscode.commands.executeCommand('undo');
       if (this.isAsBefore()) {
         this.spans = [];
         return true;
       }
     }
-    const done = await this.editor.edit((edit) => {
-      this.spans.forEach((span, index) => edit.replace(rangeOf(span), this.before[index] ?? ''));
-    });
+    const done = await this.replace(this.spans.map((range, index) => ({ range, newText: this.before[index] ?? '' })));
     if (done) this.spans = [];
     return done;
+  }
+
+  /** One undo step; also while another file is in front. */
+  private async replace(replacements: readonly Replacement[]): Promise<boolean> {
+    const edit = new vscode.WorkspaceEdit();
+    for (const { range, newText } of replacements) edit.replace(this.document.uri, rangeOf(range), newText);
+    return vscode.workspace.applyEdit(edit);
+  }
+
+  /** Where the document is to be seen, the active editor first; an editor is another one after its tab was hidden. */
+  private get editors(): vscode.TextEditor[] {
+    const editors = vscode.window.visibleTextEditors.filter((editor) => editor.document === this.document);
+    const isActive = (editor: vscode.TextEditor): number => Number(editor === vscode.window.activeTextEditor);
+    return editors.sort((a, b) => isActive(b) - isActive(a));
   }
 
   private isAsBefore(): boolean {

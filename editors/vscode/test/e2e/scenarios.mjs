@@ -8,11 +8,17 @@ import * as life from './life.mjs';
 import * as looks from './looks.mjs';
 import * as trust from './trust.mjs';
 
+const SETTINGS = {
+  'diffcoder.infill.maxTokens': 24,
+  // An infill that lasts long enough to be cancelled.
+  '[python]': { 'diffcoder.infill.maxTokens': 64, 'diffcoder.infill.alternatives': 8 },
+};
+
 export const scenarios = [
   {
     name: 'editing',
     open: ({ tools, vsix, logs, root }) =>
-      Workbench.open({ tools, vsix, logs, files: files(root), settings: { 'diffcoder.infill.maxTokens': 24 } }),
+      Workbench.open({ tools, vsix, logs, files: files(root), settings: SETTINGS }),
     tests: { ...suggestions.tests, ...infill.tests, ...looks.tests, ...life.tests },
   },
   {

@@ -10,8 +10,10 @@ import { chromium } from 'playwright-core';
 
 import * as processes from './processes.mjs';
 
-/** Generous: the machine may be busy. */
+/** For one thing that should happen at once; generous, since the machine may be busy. */
 export const PATIENCE_MS = 60_000;
+/** For the start of the workbench: some 20 MB of script. */
+const START_MS = 240_000;
 
 const QUIET = {
   'workbench.startupEditor': 'none',
@@ -96,9 +98,10 @@ export class Workbench {
       detached: true,
     });
     fs.closeSync(log);
-    await until('code-server is healthy', () => fetch(`http://127.0.0.1:${this.port}/healthz`).then((answer) => answer.ok, () => false));
+    await until('code-server is healthy', () => fetch(`http://127.0.0.1:${this.port}/healthz`).then((answer) => answer.ok, () => false), START_MS);
     this.context = await chromium.launchPersistentContext(this.folder('chromium'), {
       executablePath: tools.chromium,
+      timeout: START_MS,
       headless: true,
       viewport: { width: 1000, height: 640 },
       permissions: ['clipboard-read', 'clipboard-write'],
@@ -123,16 +126,16 @@ export class Workbench {
     } else {
       const payload = JSON.stringify([['openFile', `vscode-remote://127.0.0.1:${this.port}${this.file}`]]);
       const query = `folder=${encodeURIComponent(this.workspace)}&payload=${encodeURIComponent(payload)}`;
-      await this.page.goto(`http://127.0.0.1:${this.port}/?${query}`, { waitUntil: 'domcontentloaded' });
-      await this.page.locator('.monaco-workbench').waitFor();
+      await this.page.goto(`http://127.0.0.1:${this.port}/?${query}`, { waitUntil: 'domcontentloaded', timeout: START_MS });
+      await this.page.locator('.monaco-workbench').waitFor({ timeout: START_MS });
       this.isUp = true;
       // The side bar takes space in the pictures.
-      await this.page.locator('.tab.active').first().waitFor();
+      await this.page.locator('.tab.active').first().waitFor({ timeout: START_MS });
       await this.press('Control+b');
     }
     await this.page.locator('.tab.active', { hasText: path.basename(name) }).first().waitFor();
     await this.editor.locator('.view-line').first().waitFor();
-    if (ready) await this.waitForStatus(/Ready|Paused|off for/);
+    if (ready) await this.waitForStatus(/Ready|Paused|off for|accept or reject/);
     await this.focusEditor();
   }
 
