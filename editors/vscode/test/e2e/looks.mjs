@@ -73,7 +73,7 @@ export const tests = {
     await bench.command('Welcome: Open Walkthrough...');
     const input = bench.page.locator('.quick-input-widget input');
     await input.fill('Fill holes in code');
-    await bench.page.locator('.quick-input-list .monaco-list-row', { hasText: 'Fill holes in code' }).first().waitFor();
+    await bench.page.locator('.quick-input-list .monaco-list-row.focused', { hasText: 'Fill holes in code' }).first().waitFor();
     await bench.press('Enter');
     await bench.page.getByText('Suggestions while you type').first().waitFor();
     await until('its picture is loaded', () =>

@@ -39,8 +39,10 @@ const vsix = path.join(packages, 'diffcoder.vsix');
 const vsixWithoutServer = path.join(packages, 'diffcoder-bare.vsix');
 const failures = [];
 let n_passed = 0;
+let isStopped = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.once(signal, async () => {
+    isStopped = true;
     await Promise.all([...Workbench.all].map((bench) => bench.close()));
     fs.rmSync(packages, { recursive: true, force: true });
     process.exit(130);
@@ -61,7 +63,7 @@ process.exitCode = failures.length === 0 && n_passed > 0 ? 0 : 1;
 /** A scenario is one workbench and the tests in it, in order. */
 async function play({ name, open, tests }, setting) {
   const chosen = Object.entries(tests).filter(([test]) => `${name}: ${test}`.includes(values.only));
-  if (chosen.length === 0) return;
+  if (chosen.length === 0 || isStopped) return;
   const logs = path.join(setting.logs, name.replaceAll(' ', '-'));
   const start = Date.now();
   let bench;
@@ -75,9 +77,11 @@ async function play({ name, open, tests }, setting) {
     const testStart = Date.now();
     try {
       await run(bench, setting);
+      if (isStopped) return;
       n_passed += 1;
       console.log(`ok      ${name}: ${test} (${Date.now() - testStart} ms)`);
     } catch (error) {
+      if (isStopped) return;
       const picture = path.join(logs, `${test.replaceAll(' ', '-')}.png`);
       await bench.screenshot(picture).catch(() => {});
       failed(`${name}: ${test}`, error, picture);

@@ -52,7 +52,7 @@ export class Workbench {
   /** Those that are open or about to be. */
   static all = new Set();
 
-  /** `tools` from setup, the package to install, files of the workspace, further settings, whether trust is asked for. */
+  /** `tools` from setup, the package to install, files of the workspace (or a function of its folder), further settings, whether trust is asked for. */
   static async open({ tools, vsix, files, settings = {}, trust = false, logs }) {
     const bench = new Workbench();
     Workbench.all.add(bench);
@@ -76,7 +76,7 @@ export class Workbench {
 
   async start(tools, vsix, files, settings, trust) {
     this.workspace = this.folder('workspace');
-    for (const [name, text] of Object.entries(files)) {
+    for (const [name, text] of Object.entries(typeof files === 'function' ? files(this.workspace) : files)) {
       const file = path.join(this.workspace, name);
       fs.mkdirSync(path.dirname(file), { recursive: true });
       fs.writeFileSync(file, text);
@@ -121,7 +121,7 @@ export class Workbench {
       const input = this.page.locator('.quick-input-widget input');
       await input.waitFor();
       await input.fill(name);
-      await this.page.locator('.quick-input-list .monaco-list-row', { hasText: path.basename(name) }).first().waitFor();
+      await this.page.locator('.quick-input-list .monaco-list-row.focused', { hasText: path.basename(name) }).first().waitFor();
       await this.press('Enter');
     } else {
       const payload = JSON.stringify([['openFile', `vscode-remote://127.0.0.1:${this.port}${this.file}`]]);
@@ -219,7 +219,7 @@ export class Workbench {
     const input = this.page.locator('.quick-input-widget input');
     await input.waitFor();
     await input.fill(`>${title}`);
-    await this.page.locator('.quick-input-list .monaco-list-row', { hasText: title }).first().waitFor();
+    await this.page.locator('.quick-input-list .monaco-list-row.focused', { hasText: title }).first().waitFor();
     await this.press('Enter');
   }
 
