@@ -9,6 +9,8 @@ const MASK_COLUMNS = 3;
 const FIRST_CELLS: readonly Cell[] = [null, null, null, null];
 /** A decoration is one line; the end of a longer text is where something happens. */
 const MAX_COLUMNS = 100;
+/** Of the masks after the last text, which may be as many as the fill's longest length. */
+const MAX_LAST_MASKS = 4;
 const FAINTEST = 0.35;
 
 /** Characters of one opacity. */
@@ -20,7 +22,9 @@ export interface Run {
 
 /** The runs of a canvas; `phase` (in turns) moves the shimmer over the masks. */
 export function runsOf(cells: readonly Cell[] | undefined, phase: number): Run[] {
-  const runs = (cells ?? FIRST_CELLS).map((cell, index): Run =>
+  const all = cells ?? FIRST_CELLS;
+  const shown = all.slice(0, all.findLastIndex((cell) => cell !== null) + 1 + MAX_LAST_MASKS);
+  const runs = shown.map((cell, index): Run =>
     cell === null
       ? { text: MASK.repeat(MASK_COLUMNS), opacity: shimmer(index, phase) }
       : { text: oneLine(cell.text), opacity: FAINTEST + (1 - FAINTEST) * clamp(cell.confidence) },

@@ -1,5 +1,5 @@
 // Drives the packaged extension with the real server in a real VS Code workbench:
-//   node editors/vscode/test/e2e/run.mjs --server target/release/diffcoder-lsp [--cache DIR] [--images] [--only WORD]
+//   node editors/vscode/test/e2e/run.mjs --server target/release/diffcoder-lsp [--cache DIR] [--images] [--only REGEXP]
 // --images writes the README's screenshots. The cache (about 1 GB) holds VS Code, Node and what they need.
 
 import fs from 'node:fs';
@@ -62,7 +62,7 @@ process.exitCode = failures.length === 0 && n_passed > 0 ? 0 : 1;
 
 /** A scenario is one workbench and the tests in it, in order. */
 async function play({ name, open, tests }, setting) {
-  const chosen = Object.entries(tests).filter(([test]) => `${name}: ${test}`.includes(values.only));
+  const chosen = Object.entries(tests).filter(([test]) => new RegExp(values.only).test(`${name}: ${test}`));
   if (chosen.length === 0 || isStopped) return;
   const logs = path.join(setting.logs, name.replaceAll(' ', '-'));
   const start = Date.now();

@@ -103,6 +103,8 @@ export class Workbench {
       executablePath: tools.chromium,
       timeout: START_MS,
       headless: true,
+      // Pictures of half-faded menus are no use.
+      reducedMotion: 'reduce',
       viewport: { width: 1000, height: 640 },
       permissions: ['clipboard-read', 'clipboard-write'],
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],

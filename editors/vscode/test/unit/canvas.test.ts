@@ -32,6 +32,13 @@ test('of a long text the end is shown', () => {
   assert.equal(runs.at(-1)?.opacity, 0.35);
 });
 
+test('of the masks after the text a few are shown, those before it all', () => {
+  const word = { text: 'x', confidence: 1 };
+  const shape = (cells: (typeof word | null)[]): string => runsOf(cells, 0).map(({ text }) => (text === 'x' ? 'x' : '-')).join('');
+  assert.equal(shape([null, null, word, ...Array(20).fill(null)]), '--x----');
+  assert.equal(shape(Array(20).fill(null)), '----');
+});
+
 test('wide characters take two columns', () => {
   assert.equal(columns('ab'), 2);
   assert.equal(columns('\u6f22\u5b57'), 4);
