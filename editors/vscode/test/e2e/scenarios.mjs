@@ -22,6 +22,16 @@ export const scenarios = [
     tests: { ...suggestions.tests, ...infill.tests, ...looks.tests, ...life.tests },
   },
   {
+    name: 'light theme',
+    open: themed('Default Light Modern'),
+    tests: looks.testsOfTheme('.vs', 'theme-light.png'),
+  },
+  {
+    name: 'high-contrast theme',
+    open: themed('Default High Contrast'),
+    tests: looks.testsOfTheme('.hc-black', 'theme-high-contrast.png'),
+  },
+  {
     name: 'restricted mode',
     open: trust.open,
     tests: trust.tests,
@@ -32,3 +42,8 @@ export const scenarios = [
     tests: life.testsWithoutServer,
   },
 ];
+
+function themed(theme) {
+  return ({ tools, vsix, logs, root }) =>
+    Workbench.open({ tools, vsix, logs, files: files(root), settings: { ...SETTINGS, 'workbench.colorTheme': theme } });
+}

@@ -225,23 +225,6 @@ export class Workbench {
     await this.press('Enter');
   }
 
-  /** Changes user settings for the time of `work`; `undefined` takes one out. */
-  async withSettings(changes, work) {
-    const before = Object.fromEntries(Object.keys(changes).map((name) => [name, this.settings()[name]]));
-    await this.changeSettings(changes);
-    try {
-      return await work();
-    } finally {
-      await this.changeSettings(before);
-    }
-  }
-
-  async changeSettings(changes) {
-    fs.writeFileSync(this.settingsFile, JSON.stringify({ ...this.settings(), ...changes }, null, 2));
-    // Nothing on the screen tells when the editor has read them.
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
-  }
-
   settings() {
     return JSON.parse(fs.readFileSync(this.settingsFile, 'utf8'));
   }
