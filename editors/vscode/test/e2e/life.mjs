@@ -57,7 +57,7 @@ export const testsWithoutServer = {
     const notice = bench.page.locator('.notification-toast', { hasText: 'cargo install --path lsp' });
     await notice.waitFor();
     await notice.getByRole('button', { name: 'Open Settings' }).click();
-    await bench.page.getByText('Server: Path').first().waitFor();
+    await bench.page.locator('.settings-editor').waitFor();
     assert.equal(bench.servers().length, 0);
   },
 };
