@@ -1,0 +1,184 @@
+// The language client's life: start, stop, restart after the server ended.
+
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as vscode from 'vscode';
+import {
+  CloseAction,
+  ErrorAction,
+  LanguageClient,
+  TransportKind,
+  type LanguageClientOptions,
+  type Middleware,
+} from 'vscode-languageclient/node';
+
+import { Backoff } from './backoff.ts';
+import { findServer } from './binary.ts';
+import { serverSettings } from './config.ts';
+import { FRAME, offersInfill, type Frame } from './protocol.ts';
+import { missingText, type ServerState } from './status_text.ts';
+
+/** Documents that the server sees. */
+export const SELECTOR: readonly { scheme: string }[] = [{ scheme: 'file' }, { scheme: 'untitled' }];
+const STOP_TIMEOUT_MS = 2_000;
+const t = vscode.l10n.t;
+
+export class Server implements vscode.Disposable {
+  state: ServerState = { kind: 'stopped' };
+  private client: LanguageClient | undefined;
+  private readonly backoff = new Backoff();
+  private timer: NodeJS.Timeout | undefined;
+  private readonly stateEmitter = new vscode.EventEmitter<ServerState>();
+  readonly onDidChangeState = this.stateEmitter.event;
+  private readonly frameEmitter = new vscode.EventEmitter<Frame>();
+  readonly onFrame = this.frameEmitter.event;
+
+  constructor(
+    private readonly extensionFolder: string,
+    private readonly middleware: Middleware,
+    readonly log: vscode.LogOutputChannel,
+  ) {}
+
+  /** The client, once its server answered. */
+  get ready(): LanguageClient | undefined {
+    return this.state.kind === 'ready' ? this.client : undefined;
+  }
+
+  /** Whether the running server knows `diffcoder/infill`. */
+  get canInfill(): boolean {
+    return offersInfill(this.ready?.initializeResult?.capabilities);
+  }
+
+  async start(): Promise<void> {
+    if (this.client) return;
+    const settings = serverSettings();
+    const found = findServer({
+      setting: settings.path,
+      extensionFolder: this.extensionFolder,
+      platform: process.platform,
+      searchPath: process.env['PATH'] ?? '',
+      homeFolder: os.homedir(),
+      isProgram,
+    });
+    if (found.file === undefined) {
+      this.become({ kind: 'missing', setting: found.setting });
+      this.log.error(missingText(found.setting, t));
+      void this.offerSettings(missingText(found.setting, t));
+      return;
+    }
+    this.log.info(`server: ${found.file} (${found.source})`);
+    this.become({ kind: 'starting' });
+    const client = this.newClient(found.file, settings.model, settings.logLevel);
+    this.client = client;
+    try {
+      await client.start();
+    } catch (error) {
+      this.ended(client, String(error instanceof Error ? error.message : error));
+      await dispose(client);
+      return;
+    }
+    if (this.client !== client) return;
+    this.become({ kind: 'ready', version: client.initializeResult?.serverInfo?.version ?? '?' });
+  }
+
+  /** Stops the server and waits until its process is gone. */
+  async stop(): Promise<void> {
+    clearTimeout(this.timer);
+    const client = this.client;
+    this.client = undefined;
+    this.become({ kind: 'stopped' });
+    await dispose(client);
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    this.backoff.reset();
+    await this.start();
+  }
+
+  dispose(): void {
+    clearTimeout(this.timer);
+    this.stateEmitter.dispose();
+    this.frameEmitter.dispose();
+  }
+
+  private newClient(command: string, model: string, logLevel: string): LanguageClient {
+    const options: LanguageClientOptions = {
+      documentSelector: [...SELECTOR],
+      outputChannel: this.log,
+      traceOutputChannel: this.log,
+      middleware: this.middleware,
+      errorHandler: {
+        error: () => ({ action: ErrorAction.Continue, handled: true }),
+        closed: () => {
+          this.ended(client, t('it ended unexpectedly'));
+          return { action: CloseAction.DoNotRestart, handled: true };
+        },
+      },
+      initializationFailedHandler: () => false,
+    };
+    const server = {
+      command,
+      args: model === '' ? [] : ['--model', model],
+      transport: TransportKind.stdio,
+      options: { env: { ...process.env, DIFFCODER_LOG: logLevel } },
+    };
+    const client = new LanguageClient('diffcoder', 'diffcoder', { run: server, debug: server }, options);
+    client.onNotification(FRAME, (frame: Frame) => this.frameEmitter.fire(frame));
+    return client;
+  }
+
+  /** Called once or twice for each client whose server went away without being asked to. */
+  private ended(client: LanguageClient, why: string): void {
+    if (this.client !== client) return;
+    this.client = undefined;
+    const verdict = this.backoff.ended(Date.now());
+    if (verdict.restart) {
+      this.log.warn(`the server ended (${why}); start ${verdict.attempt} follows in ${verdict.delayMs} ms`);
+      this.become({ kind: 'restarting', delayMs: verdict.delayMs, attempt: verdict.attempt });
+      this.timer = setTimeout(() => void this.start(), verdict.delayMs);
+      return;
+    }
+    this.log.error(`the server ended ${verdict.ends} times within three minutes (${why}); it stays down`);
+    this.become({ kind: 'failed', reason: why });
+    void this.offerLog(t('The diffcoder server ended {0} times within three minutes and stays down: {1}.', verdict.ends, why));
+  }
+
+  private become(state: ServerState): void {
+    this.state = state;
+    void vscode.commands.executeCommand('setContext', 'diffcoder.serverReady', state.kind === 'ready');
+    this.stateEmitter.fire(state);
+  }
+
+  private async offerSettings(message: string): Promise<void> {
+    const settings = t('Open Settings');
+    if ((await vscode.window.showErrorMessage(message, settings)) === settings) {
+      await vscode.commands.executeCommand('workbench.action.openSettings', 'diffcoder.server');
+    }
+  }
+
+  private async offerLog(message: string): Promise<void> {
+    const [restart, log] = [t('Restart'), t('Show Log')];
+    const choice = await vscode.window.showErrorMessage(message, restart, log);
+    if (choice === restart) await this.restart();
+    if (choice === log) this.log.show();
+  }
+}
+
+/** A client that failed to start cannot be stopped; there is nothing left to stop then. */
+async function dispose(client: LanguageClient | undefined): Promise<void> {
+  try {
+    await client?.dispose(STOP_TIMEOUT_MS);
+  } catch {
+    // Its process is gone or was killed at the time limit.
+  }
+}
+
+function isProgram(file: string): boolean {
+  try {
+    fs.accessSync(file, fs.constants.X_OK);
+    return fs.statSync(file).isFile();
+  } catch {
+    return false;
+  }
+}

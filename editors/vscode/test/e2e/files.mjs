@@ -1,0 +1,86 @@
+// The workspace of the tests: places where the embedded model has something to say.
+
+import fs from 'node:fs';
+import path from 'node:path';
+
+const MULTIPLE = `use super::Budget;
+
+#[test]
+fn a_new_budget_is_empty() {
+    let budget = Budget::new();
+    assert_eq!(budget.len(),
+}
+
+#[test]
+fn a_default_budget_is_empty() {
+    let budget = Budget::default();
+    assert_eq!(budget.len(),
+}
+
+#[test]
+fn a_cleared_budget_is_empty() {
+    let mut budget = Budget::new();
+    budget.clear();
+    assert_eq!(budget.len(),
+}
+`;
+
+const BRACKETS = `fn main() {
+    let numbers = [1, 2, 3];
+
+}
+`;
+
+const WIDE = `// 挨拶 🎉
+fn main() {
+    let greeting = "こんにちは 🎉"; assert_eq!(greeting.len(),
+    let wide = "漢字🧑‍🚀"; assert_eq!(wide.len(),
+}
+`;
+
+const SLOW = `def add(a, b):
+    return
+
+def subtract(a, b):
+    return
+
+def multiply(a, b):
+    return
+`;
+
+/** Name to text. */
+export function files(root) {
+  const budget = path.join(root, 'tests', 'fixtures', 'projects', 'rust-ledger', 'src', 'budget.rs');
+  return {
+    'budget.rs': fs.readFileSync(budget, 'utf8'),
+    'multiple.rs': MULTIPLE,
+    'brackets.rs': BRACKETS,
+    'wide.rs': WIDE,
+    'slow.py': SLOW,
+    'looks.rs': MULTIPLE,
+  };
+}
+
+/**
+ * What stands in `text` where `original` has nothing, cut at the given places (offsets into `original`, ascending).
+ * Fails unless everything else is as it was.
+ */
+export function fillsAt(original, text, offsets) {
+  const parts = [0, ...offsets].map((start, index, all) => original.slice(start, all[index + 1]));
+  let from = 0;
+  const fills = parts.map((part, index) => {
+    const at = index === parts.length - 1 ? text.length - part.length : text.indexOf(part, from);
+    if (at < from || !text.startsWith(part, at) || (index === 0 && at !== 0)) {
+      throw new Error(`the text outside the holes changed:\n${text}`);
+    }
+    const fill = text.slice(from, at);
+    from = at + part.length;
+    return fill;
+  });
+  return fills.slice(1);
+}
+
+/** The offsets right after every occurrence. */
+export function offsetsAfter(text, needle) {
+  return [...text.matchAll(new RegExp(needle.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'), 'g'))].map((match) => match.index + needle.length);
+}

@@ -1,0 +1,66 @@
+// The manifest, the code and the texts agree.
+
+import assert from 'node:assert/strict';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { test } from 'node:test';
+
+/** Defined by run.mjs. */
+declare const EXTENSION_FOLDER: string;
+
+const read = (name: string): string => fs.readFileSync(path.join(EXTENSION_FOLDER, name), 'utf8');
+const manifest = JSON.parse(read('package.json'));
+const sources = fs.readdirSync(path.join(EXTENSION_FOLDER, 'src')).map((name) => read(path.join('src', name))).join('\n');
+
+test('every command that is announced is registered, and the other way round', () => {
+  const announced = manifest.contributes.commands.map(({ command }: { command: string }) => command);
+  const registered = [...sources.matchAll(/^ {4}'(diffcoder\.[\w.]+)': \(/gm)].map(([, name]) => name);
+  assert.deepEqual(registered.sort(), announced.sort());
+});
+
+test('every setting that is read is announced', () => {
+  const announced = Object.keys(manifest.contributes.configuration.properties);
+  const reads = [...read('src/config.ts').matchAll(/(?:settings|section\([^)]*\))\.get\('([\w.]+)'/g)].map(([, name]) => `diffcoder.${name}`);
+  assert.ok(reads.length >= 9);
+  for (const name of reads) assert.ok(announced.includes(name), name);
+  // The language client reads this one.
+  for (const name of announced.filter((each) => each !== 'diffcoder.trace.server')) assert.ok(reads.includes(name), name);
+});
+
+test('defaults in the code are those of the manifest', () => {
+  for (const [, name, value] of read('src/config.ts').matchAll(/\.get\('((?:infill|server)?\.?\w+)', ([^)]+)\)/g)) {
+    const property = manifest.contributes.configuration.properties[`diffcoder.${name}`];
+    assert.deepEqual(JSON.parse((value ?? '').replaceAll("'", '"')), property.default, name);
+  }
+});
+
+test('a workspace cannot choose what is run', () => {
+  for (const [name, property] of Object.entries<{ scope: string }>(manifest.contributes.configuration.properties)) {
+    if (!name.startsWith('diffcoder.server.')) continue;
+    assert.equal(property.scope, 'machine', name);
+    assert.ok(manifest.capabilities.untrustedWorkspaces.restrictedConfigurations.includes(name), name);
+  }
+});
+
+test('every text of the manifest is there, in every language, and none is left over', () => {
+  const used = new Set([...read('package.json').matchAll(/"%([\w.]+)%"/g)].map(([, key]) => key));
+  for (const name of fs.readdirSync(EXTENSION_FOLDER).filter((each) => each.startsWith('package.nls'))) {
+    assert.deepEqual(Object.keys(JSON.parse(read(name))).sort(), [...used].sort(), name);
+  }
+});
+
+test('every text of the code is in every bundle, with the same placeholders, and none is left over', () => {
+  const texts = [...sources.matchAll(/\bt\(\s*(?:'((?:[^'\\]|\\.)*)')/g)].map(([, text]) => (text ?? '').replaceAll("\\'", "'"));
+  assert.ok(texts.length > 30);
+  for (const name of fs.readdirSync(path.join(EXTENSION_FOLDER, 'l10n'))) {
+    const bundle: Record<string, string> = JSON.parse(read(path.join('l10n', name)));
+    assert.deepEqual(Object.keys(bundle).sort(), [...new Set(texts)].sort(), name);
+    for (const [text, translation] of Object.entries(bundle)) {
+      assert.deepEqual(placeholders(translation), placeholders(text), `${name}: ${text}`);
+    }
+  }
+
+  function placeholders(text: string): string[] {
+    return (text.match(/\{\d\}/g) ?? []).sort();
+  }
+});
