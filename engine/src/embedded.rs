@@ -10,7 +10,7 @@ const FILES: ModelParts<'static> = ModelParts {
     tokenizer: include_str!("../models/default/tokenizer.json"),
     special_tokens_map: Some(include_str!("../models/default/special_tokens_map.json")),
     tokenizer_config: Some(include_str!("../models/default/tokenizer_config.json")),
-    weights: include_bytes!("../models/default/model.safetensors"),
+    weights: include_bytes!("../models/default/model.gguf"),
 };
 
 impl Engine {
@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn the_embedded_model_is_small_and_loads() {
-        assert!(FILES.weights.len() <= 10 << 20, "{} bytes", FILES.weights.len());
+        assert!(FILES.weights.len() <= 5 << 20, "{} bytes", FILES.weights.len());
         let engine = Engine::embedded().unwrap();
         assert_eq!(engine.model().config().block_length(), Some(4));
     }

@@ -97,6 +97,8 @@ pub struct Sampling {
 pub enum Unmasking {
     /// Every mask at or above this confidence, and always the best one.
     Threshold(f64),
+    /// The leftmost mask always, and those right of it up to the first one below this confidence.
+    Sequential(f64),
     /// The masks of a block are split evenly over this many denoising steps, most confident first.
     Static {
         /// Denoising steps for one block, at least 1.

@@ -122,17 +122,17 @@ fn damaged_models_fail_with_one_sentence() {
         fs::copy(&path, model.path().join(path.file_name().unwrap())).unwrap();
     }
     let options = ["--at", "1:1", "--write", "--model", model.path().to_str().unwrap()];
-    let weights = model.path().join("model.safetensors");
+    let weights = model.path().join("model.gguf");
     let whole = fs::read(&weights).unwrap();
 
     fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
     fails(&file, &options, "cannot load the model in");
 
     // The tensor under another name of the same length: the file itself is sound.
-    let name = b"\"model.norm.weight\"";
+    let name = b"model.norm.weight";
     let at = whole.windows(name.len()).position(|bytes| bytes == name).unwrap();
     let mut renamed = whole;
-    renamed[at..at + name.len()].copy_from_slice(b"\"model.norm.weighs\"");
+    renamed[at..at + name.len()].copy_from_slice(b"model.norm.weighs");
     fs::write(&weights, &renamed).unwrap();
     fails(&file, &options, "model.norm.weight");
 

@@ -4,7 +4,8 @@ use crate::infiller::Unmasking;
 
 /// Picks among the masks of a block, given the confidence of each; returns indices into `confidences`, best first.
 ///
-/// `Static` takes the best `planned`; `Threshold` takes the best one and everything at or above the threshold.
+/// `Static` takes the best `planned`; `Threshold` takes the best one and everything at or above the threshold;
+/// `Sequential` takes the leftmost one and goes on to the right as long as the threshold is reached.
 /// Equal confidences go from left to right. `waits` says which mask may not be taken yet, given what is taken already.
 pub fn pick(
     rule: Unmasking,
@@ -13,6 +14,15 @@ pub fn pick(
     waits: impl Fn(usize, &[usize]) -> bool,
 ) -> Vec<usize> {
     let mut picked = Vec::new();
+    if let Unmasking::Sequential(threshold) = rule {
+        for (index, &confidence) in confidences.iter().enumerate() {
+            if waits(index, &picked) || (index > 0 && confidence < threshold) {
+                break;
+            }
+            picked.push(index);
+        }
+        return picked;
+    }
     loop {
         let open = (0..confidences.len()).filter(|i| !picked.contains(i) && !waits(*i, &picked));
         // `max_by` takes the last of equals, so it walks from right to left.
@@ -21,7 +31,7 @@ pub fn pick(
             return picked;
         };
         let enough = match rule {
-            Unmasking::Static { .. } => picked.len() >= planned,
+            Unmasking::Static { .. } | Unmasking::Sequential(_) => picked.len() >= planned,
             Unmasking::Threshold(threshold) => !picked.is_empty() && confidences[best] < threshold,
         };
         if enough {
@@ -54,6 +64,13 @@ mod tests {
         assert_eq!(pick(Unmasking::Threshold(0.5), 1, &[0.6, 0.4, 0.5]), [0, 2]);
         assert_eq!(pick(Unmasking::Threshold(0.9), 1, &[0.6, 0.4, 0.7]), [2]);
         assert_eq!(pick(Unmasking::Threshold(0.0), 1, &[0.1, 0.2]), [1, 0]);
+    }
+
+    #[test]
+    fn sequential_goes_from_left_to_right() {
+        assert_eq!(pick(Unmasking::Sequential(0.5), 1, &[0.1, 0.9, 0.4, 0.9]), [0, 1]);
+        assert_eq!(pick(Unmasking::Sequential(0.5), 1, &[0.9, 0.4, 0.9]), [0]);
+        assert_eq!(pick(Unmasking::Sequential(0.0), 1, &[0.2, 0.1]), [0, 1]);
     }
 
     #[test]

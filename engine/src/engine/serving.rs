@@ -87,7 +87,9 @@ fn check_sampling(sampling: &Sampling) -> Result<(), InfillError> {
         return Err(bad(&format!("top_p is {top_p}: choose more than 0 and at most 1")));
     }
     match unmasking {
-        Unmasking::Threshold(threshold) if !(0.0..=1.0).contains(&threshold) => {
+        Unmasking::Threshold(threshold) | Unmasking::Sequential(threshold)
+            if !(0.0..=1.0).contains(&threshold) =>
+        {
             Err(bad(&format!("the threshold is {threshold}: choose 0 to 1")))
         }
         Unmasking::Static { steps_per_block: 0 } => {

@@ -21,7 +21,12 @@ pub(super) fn read(
     tensors: &mut BTreeMap<String, Tensor>,
 ) -> Result<()> {
     let damaged = |reason: String| EngineError::Weights { location: location.to_owned(), reason };
-    let torn = |error| damaged(format!("damaged or truncated ({error}); copy the file again"));
+    let torn = |error: candle_core::Error| {
+        // candle appends a backtrace where RUST_BACKTRACE asks for one: the first line says what is wrong.
+        let error = error.to_string();
+        let reason = error.lines().next().unwrap_or_default();
+        damaged(format!("damaged or truncated ({reason}); copy the file again"))
+    };
     let mut reader = Cursor::new(bytes);
     let content = Content::read(&mut reader).map_err(torn)?;
     match content.metadata.get("general.architecture") {

@@ -116,6 +116,7 @@ impl Cost {
 pub(super) fn rule_name(unmasking: Unmasking) -> String {
     match unmasking {
         Unmasking::Threshold(threshold) => format!("threshold {threshold}"),
+        Unmasking::Sequential(threshold) => format!("left to right, threshold {threshold}"),
         Unmasking::Static { steps_per_block } => format!("{steps_per_block} steps a block"),
     }
 }

@@ -52,6 +52,9 @@ pub struct EvalArgs {
     /// Confidence at which a mask becomes a token; that of the engine by default.
     #[arg(long, conflicts_with = "steps")]
     threshold: Option<f64>,
+    /// Commit from left to right, as far as the threshold is reached, instead of the surest masks.
+    #[arg(long, conflicts_with = "steps")]
+    sequential: bool,
     /// Denoising steps of a block instead of a threshold.
     #[arg(long)]
     steps: Option<usize>,
@@ -131,10 +134,15 @@ impl EvalArgs {
     }
 
     fn unmasking(&self) -> Unmasking {
+        let default = Sampling::default().unmasking;
         match (self.threshold, self.steps) {
+            (threshold, _) if self.sequential => {
+                let Unmasking::Threshold(usual) = default else { return default };
+                Unmasking::Sequential(threshold.unwrap_or(usual))
+            }
             (Some(threshold), _) => Unmasking::Threshold(threshold),
             (None, Some(steps_per_block)) => Unmasking::Static { steps_per_block },
-            (None, None) => Sampling::default().unmasking,
+            (None, None) => default,
         }
     }
 

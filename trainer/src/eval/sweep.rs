@@ -24,7 +24,8 @@ const SVG: &str = "sweep.svg";
 pub(super) fn rules() -> impl Iterator<Item = Unmasking> {
     let thresholds = THRESHOLDS.into_iter().map(Unmasking::Threshold);
     let steps = STEPS.into_iter().map(|steps_per_block| Unmasking::Static { steps_per_block });
-    thresholds.chain(steps)
+    let sequential = THRESHOLDS.into_iter().map(Unmasking::Sequential);
+    thresholds.chain(sequential).chain(steps)
 }
 
 /// What one rule gives.
@@ -55,6 +56,7 @@ impl Point {
     ) -> Self {
         let family = match unmasking {
             Unmasking::Threshold(_) => "threshold",
+            Unmasking::Sequential(_) => "left to right",
             Unmasking::Static { .. } => "steps a block",
         };
         Self {
