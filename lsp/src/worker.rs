@@ -138,6 +138,15 @@ impl Queue {
     }
 }
 
+/// The two ends of an infill to come.
+fn infill_ticket(document_key: &str, lane: Lane) -> (Pending<Infill>, Ticket) {
+    let cancel = CancelToken::new();
+    let (reply, outcome) = oneshot::channel();
+    let pending = Pending { outcome, _cancel: cancel.cancel_on_drop() };
+    let reply = Reply::Infill(reply);
+    (pending, Ticket { document_key: document_key.to_owned(), lane, cancel, reply })
+}
+
 impl Worker {
     /// Starts the thread that owns `infiller`.
     pub(crate) fn start(infiller: Box<dyn Infiller>) -> (Self, WorkerEnd) {
@@ -163,12 +172,8 @@ impl Worker {
         request: InfillRequest,
         frames: Option<FrameSink>,
     ) -> Pending<Infill> {
-        let cancel = CancelToken::new();
-        let (reply, outcome) = oneshot::channel();
-        let pending = Pending { outcome, _cancel: cancel.cancel_on_drop() };
-        let reply = Reply::Infill(reply);
-        let ticket = Ticket { document_key: document_key.to_owned(), lane, cancel, reply };
-        self.enqueue(Work::Infill(request, frames), ticket);
+        let (pending, ticket) = infill_ticket(document_key, lane);
+        self.enqueue(&mut self.0.queue.lock(), Work::Infill(request, frames), ticket);
         pending
     }
 
@@ -179,12 +184,11 @@ impl Worker {
         let pending = Pending { outcome, _cancel: cancel.cancel_on_drop() };
         let (lane, reply) = (Lane::Score, Reply::Score(reply));
         let ticket = Ticket { document_key: document_key.to_owned(), lane, cancel, reply };
-        self.enqueue(Work::Score(request), ticket);
+        self.enqueue(&mut self.0.queue.lock(), Work::Score(request), ticket);
         pending
     }
 
-    fn enqueue(&self, work: Work, ticket: Ticket) {
-        let mut queue = self.0.queue.lock();
+    fn enqueue(&self, queue: &mut Queue, work: Work, ticket: Ticket) {
         if queue.is_closed {
             return ticket.retire(RequestError::ShuttingDown);
         }
@@ -209,19 +213,20 @@ impl Worker {
         lane: Lane,
         request: InfillRequest,
     ) -> Result<Pending<Infill>, RequestError> {
-        {
-            let queue = self.0.queue.lock();
-            let waiting = queue.waiting.iter().map(|job| &job.ticket);
-            let is_newer = |ticket: &Ticket| {
-                ticket.document_key == document_key
-                    && ticket.lane == lane
-                    && !ticket.cancel.is_cancelled()
-            };
-            if waiting.chain(&queue.running).any(is_newer) {
-                return Err(RequestError::Superseded(document_key.to_owned()));
-            }
+        // One lock for look and entry: a request that came in between them would be stopped by this older one.
+        let mut queue = self.0.queue.lock();
+        let waiting = queue.waiting.iter().map(|job| &job.ticket);
+        let is_newer = |ticket: &Ticket| {
+            ticket.document_key == document_key
+                && ticket.lane == lane
+                && !ticket.cancel.is_cancelled()
+        };
+        if waiting.chain(&queue.running).any(is_newer) {
+            return Err(RequestError::Superseded(document_key.to_owned()));
         }
-        Ok(self.submit(document_key, lane, request, None))
+        let (pending, ticket) = infill_ticket(document_key, lane);
+        self.enqueue(&mut queue, Work::Infill(request, None), ticket);
+        Ok(pending)
     }
 
     /// Stops and answers what is queued or running for the document.

@@ -24,7 +24,7 @@ pub(super) struct Session<'a> {
     pub(super) stats: InfillStats,
 }
 
-/// A fill, and its tokens on the canvas.
+/// A fill, and the tokens of its text.
 pub(super) struct Filled {
     pub(super) fill: HoleFill,
     pub(super) tokens: Vec<u32>,
@@ -52,16 +52,12 @@ impl Engine {
         session.stats.prompt_tokens += prompt.len();
         session.stats.cached_tokens += keys.len();
         let sampler = self.sampler(sampling);
-        let mut follower = Follower {
-            hole,
-            forwards_before: session.stats.forwards,
-            cancel: session.cancel,
-            limits,
-            tokenizer: &self.tokenizer,
-            on_frame: session.shown.then_some(&mut *session.on_frame),
-            enough: false,
-            failure: None,
-        };
+        let mut follower = Follower::silent(session.cancel, limits, &self.tokenizer);
+        follower.hole = hole;
+        follower.forwards_before = session.stats.forwards;
+        if session.shown {
+            follower.on_frame = Some(&mut *session.on_frame);
+        }
         let decoder = self.decoder(&sampler, sampling);
         let outcome = decoder.run(&mut canvas, &mut keys, &mut follower)?;
         let failure = follower.failure;
@@ -73,14 +69,9 @@ impl Engine {
         if outcome.end == End::Interrupted(Interrupt::Cancelled) {
             return Err(InfillError::Cancelled);
         }
-        let (fill, n_tokens) = self.fill(&canvas, &outcome, limits)?;
+        let (filled, n_tokens) = self.filled(&canvas, &outcome, limits)?;
         session.stats.tokens += n_tokens;
-        let kept = match outcome.end {
-            End::EndToken(len) => len.min(limits.max_tokens),
-            End::CanvasFull => limits.max_tokens,
-            End::Interrupted(_) => canvas.gapless().min(limits.max_tokens),
-        };
-        Ok(Filled { fill, tokens: canvas.generated()[..kept].to_vec() })
+        Ok(filled)
     }
 
     /// How sure the model is of the first block of a fill behind `prompt`; lower than any number where it would be empty.
@@ -93,16 +84,7 @@ impl Engine {
         let mut canvas = self.canvas(prompt, self.serving.block_length);
         let mut keys = self.prefixes.take(prompt).unwrap_or_else(|| self.model.new_cache());
         let sampler = self.sampler(sampling);
-        let mut follower = Follower {
-            hole: 0,
-            forwards_before: 0,
-            cancel: session.cancel,
-            limits: session.limits,
-            tokenizer: &self.tokenizer,
-            on_frame: None,
-            enough: false,
-            failure: None,
-        };
+        let mut follower = Follower::silent(session.cancel, session.limits, &self.tokenizer);
         let decoder = self.decoder(&sampler, sampling);
         let look = decoder.first_look(&mut canvas, &mut keys, &mut follower)?;
         self.prefixes.put(canvas.tokens(), keys);
@@ -138,13 +120,13 @@ impl Engine {
         Decoder { model: &self.model, rule, sampler }
     }
 
-    /// The fill that a decode left on its canvas, and how many of its tokens count.
-    fn fill(
+    /// The fill that a decode left on its canvas, and how many tokens count in its costs.
+    fn filled(
         &self,
         canvas: &Canvas,
         outcome: &Outcome,
         limits: &InfillLimits,
-    ) -> Result<(HoleFill, usize), EngineError> {
+    ) -> Result<(Filled, usize), EngineError> {
         let limit = limits.max_tokens;
         let (len, finish) = match outcome.end {
             End::EndToken(len) if len <= limit => (len, Finish::EndOfText),
@@ -164,13 +146,17 @@ impl Engine {
         } else {
             (logs.iter().sum::<f64>() / logs.len() as f64).exp()
         };
-        let mut text = frame::pieces(&self.tokenizer, &canvas.generated()[..len])?.concat();
+        let mut tokens = canvas.generated()[..len].to_vec();
+        let mut text = frame::pieces(&self.tokenizer, &tokens)?.concat();
         let mut finish = finish;
         if let Some(cut) = limits.max_lines.and_then(|most| end_of_line(&text, most)) {
             text.truncate(cut);
+            // Holes that are filled later must see what this one gets, no more.
+            tokens = self.tokenizer.encode(&text)?;
             finish = Finish::LineLimit;
         }
-        Ok((HoleFill { text, confidence: confidence as f32, finish }, logs.len()))
+        let fill = HoleFill { text, confidence: confidence as f32, finish };
+        Ok((Filled { fill, tokens }, logs.len()))
     }
 }
 
@@ -203,6 +189,26 @@ struct Follower<'a> {
     /// The wanted lines are complete.
     enough: bool,
     failure: Option<EngineError>,
+}
+
+impl<'a> Follower<'a> {
+    /// One that shows no frames.
+    fn silent(
+        cancel: &'a CancelToken,
+        limits: &'a InfillLimits,
+        tokenizer: &'a Tokenizer,
+    ) -> Self {
+        Self {
+            hole: 0,
+            forwards_before: 0,
+            cancel,
+            limits,
+            tokenizer,
+            on_frame: None,
+            enough: false,
+            failure: None,
+        }
+    }
 }
 
 impl Watch for Follower<'_> {

@@ -54,7 +54,7 @@ impl Engine {
         let prompt = layout.prompt(left, right, self.windows.of(&key))?.tokens;
         let sequence = [&prompt[..], ids].concat();
         let mut keys = self.prefixes.take(&prompt).unwrap_or_else(|| self.model.new_cache());
-        let mut found: Vec<Scored> = Vec::with_capacity(ids.len());
+        let mut failure = None;
         let scorer = Scorer {
             model: &self.model,
             block_length: self.serving.block_length,
@@ -62,16 +62,17 @@ impl Engine {
         };
         let ended =
             scorer.run((&sequence, prompt.len()), &mut keys, &mut Poll(cancel), |scored| {
-                found.push(scored);
+                let Scored { position, logits } = scored;
+                match self.scored(sequence[position], &logits, request.alternatives) {
+                    Ok(token) => tokens.push(token),
+                    Err(error) => failure = Some(error),
+                }
             })?;
         self.prefixes.put(&sequence, keys);
         if let Err(Interrupt::Cancelled | Interrupt::Deadline | Interrupt::Enough) = ended {
             return Err(InfillError::Cancelled);
         }
-        for Scored { position, logits } in found {
-            tokens.push(self.scored(sequence[position], &logits, request.alternatives)?);
-        }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     fn scored(

@@ -112,7 +112,9 @@ impl Job<'_> {
                 finished.repair = again.repair;
             }
         }
-        tracing::debug!(document = self.key, steps = ?finished.steps, edit = ?finished.edit, "finished");
+        // Not the edit: a log holds no source code.
+        let dropped = finished.edit.as_ref().err();
+        tracing::debug!(document = self.key, steps = ?finished.steps, ?dropped, "finished");
         Ok((context, finished.edit.ok()))
     }
 
