@@ -24,7 +24,7 @@ const CONFIG: &str = "config.json";
 const RECIPE: &str = "recipe.toml";
 
 /// Where a run stands. Data order and noise follow from the recipe's seed and the step, so nothing else is kept.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Progress {
     /// Optimizer steps done, over all stages: the next step's number.
     pub step: u64,
@@ -36,6 +36,9 @@ pub struct Progress {
     pub stage_end: bool,
     /// Steps skipped because loss or gradient was not finite.
     pub skipped: u64,
+    /// SHA-256 of the weights that the run began with, as f32 in the order of their names; `None` if they were random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -70,6 +70,9 @@ struct TrainArgs {
     /// Go on from the newest checkpoint of the run folder.
     #[arg(long)]
     resume: bool,
+    /// Begin with the weights of this model directory, made with the same tokenizer; moments and schedule are new.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    from: Option<PathBuf>,
     /// Where to train.
     #[arg(long, value_enum, default_value = "cpu")]
     device: Place,
@@ -185,7 +188,11 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
             Place::Cpu => None,
             Place::Cuda => Some(device::cuda(0)?),
         },
-        start: if args.resume { Start::Resume } else { Start::Fresh },
+        start: match &args.from {
+            _ if args.resume => Start::Resume,
+            Some(dir) => Start::From(dir),
+            None => Start::Fresh,
+        },
         max_time: max_time.transpose()?,
         stop: &stop,
     };

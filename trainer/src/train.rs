@@ -11,6 +11,8 @@ use candle_core::Device;
 use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::ops::Ops;
+use diffcoder_engine::model::weights::Weights;
+use sha2::{Digest as _, Sha256};
 
 use crate::checkpoint::{Checkpoint, Progress, Snapshot};
 use crate::config::Recipe;
@@ -51,7 +53,7 @@ pub struct Run<'a> {
     /// A CUDA device to train on instead.
     pub device: Option<Device>,
     /// Whether to go on from the newest checkpoint.
-    pub start: Start,
+    pub start: Start<'a>,
     /// When to stop early.
     pub max_time: Option<Duration>,
     /// Set from outside to end the run after the step in progress.
@@ -60,9 +62,11 @@ pub struct Run<'a> {
 
 /// Where a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At the first step, in a folder without checkpoints.
+pub enum Start<'a> {
+    /// At the first step with random weights, in a folder without checkpoints.
     Fresh,
+    /// At the first step with the weights of this model directory and new moments, in a folder without checkpoints.
+    From(&'a Path),
     /// At the newest checkpoint of the folder.
     Resume,
 }
@@ -183,7 +187,7 @@ impl State {
         let newest = retention::newest(&root)?;
         let settings = run.recipe.optimizer.settings();
         let (host, progress) = match (run.start, newest) {
-            (Start::Fresh, Some(folder)) => bail!(
+            (Start::Fresh | Start::From(_), Some(folder)) => bail!(
                 "{} already holds a run ({}): add --resume to go on with it, or choose another --out",
                 run.out.display(),
                 folder.display()
@@ -191,9 +195,13 @@ impl State {
             (Start::Fresh, None) => {
                 let mut rng = stream(run.recipe.run.seed, 0, Stream::Init);
                 let parameters = Parameters::init(config, &mut rng)?;
-                let progress =
-                    Progress { step: 0, updates: 0, stage: 0, stage_end: false, skipped: 0 };
-                (HostState { parameters, moments: BTreeMap::new(), updates: 0 }, progress)
+                let host = HostState { parameters, moments: BTreeMap::new(), updates: 0 };
+                (host, Progress::default())
+            }
+            (Start::From(dir), None) => {
+                let (parameters, from) = initial_weights(dir, config, &run.inputs)?;
+                let host = HostState { parameters, moments: BTreeMap::new(), updates: 0 };
+                (host, Progress { from: Some(from), ..Progress::default() })
             }
             (Start::Resume, None) => bail!(
                 "there is no checkpoint in {} to resume from: start without --resume",
@@ -351,6 +359,45 @@ impl OnCpu {
         )?;
         Ok(())
     }
+}
+
+/// The weights of a model directory as starting values, and their SHA-256.
+fn initial_weights(
+    dir: &Path,
+    config: &ModelConfig,
+    inputs: &Inputs,
+) -> Result<(Parameters, String)> {
+    let path = dir.join("config.json");
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("cannot read {}: --from takes a model directory", path.display())
+    })?;
+    let found = ModelConfig::from_json(&text).with_context(|| path.display().to_string())?;
+    let shape = |config: &ModelConfig| {
+        let mut shapes = config.parameter_shapes();
+        shapes.sort();
+        (config.dialect, config.n_heads, config.n_kv_heads, config.rope_theta.to_bits(), shapes)
+    };
+    ensure!(
+        shape(&found) == shape(config),
+        "the model in {} has not the shape that [model] of the recipe describes: make them equal",
+        dir.display()
+    );
+    inputs.check_tokenizer(dir).context("--from needs the tokenizer of its model")?;
+    let mut weights = Weights::from_dir(dir)?;
+    let tensors = config
+        .parameter_shapes()
+        .into_iter()
+        .map(|(name, shape)| Ok((name.clone(), weights.take(&name, &shape)?)))
+        .collect::<Result<BTreeMap<_, _>>>()?;
+    weights.finish()?;
+    let mut hash = Sha256::new();
+    for tensor in tensors.values() {
+        for value in tensor.flatten_all()?.to_vec1::<f32>()? {
+            hash.update(value.to_le_bytes());
+        }
+    }
+    let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((Parameters::from_tensors(&tensors)?, digest))
 }
 
 /// A resumed run may change its steps, rates and rows, but not what the weights mean.

@@ -118,6 +118,34 @@ fn what_cannot_be_resumed_is_refused_in_a_sentence() {
 }
 
 #[test]
+fn a_run_from_a_model_begins_with_its_weights_and_says_which() {
+    let root = tempfile::tempdir().unwrap();
+    let (first, next) = (root.path().join("first"), root.path().join("next"));
+    run(TINY_RECIPE, &first, Start::Fresh, None).unwrap();
+    // A checkpoint is a model directory, too.
+    let model = folder(&checkpoint_root(&first), 10);
+    let still = TINY_RECIPE.replace("lr = 1e-2", "lr = 1e-30");
+    run(&still, &next, Start::From(&model), Some(0)).unwrap();
+    assert_eq!(bytes(&next, 1)[0], bytes(&first, 10)[0]);
+    let saved = |out: &Path, step| Checkpoint::load(&folder(&checkpoint_root(out), step)).unwrap();
+    let from = saved(&next, 1).progress.from;
+    assert!(from.as_ref().is_some_and(|hash| hash.len() == 64), "{from:?}");
+    run(&still, &next, Start::Resume, None).unwrap();
+    assert_eq!(saved(&next, 10).progress.from, from);
+    assert_eq!(saved(&first, 10).progress.from, None);
+
+    let error = |recipe: &str, dir: &Path| -> String {
+        format!("{:#}", run(recipe, &root.path().join("no"), Start::From(dir), None).unwrap_err())
+    };
+    let wider = TINY_RECIPE.replace("mlp = 24", "mlp = 32");
+    assert!(error(&wider, &model).contains("[model] of the recipe"));
+    assert!(error(TINY_RECIPE, root.path()).contains("--from takes a model directory"));
+    assert!(!root.path().join("no").join("checkpoints").join("step-00000001").exists());
+    let used = run(TINY_RECIPE, &first, Start::From(&model), None).unwrap_err().to_string();
+    assert!(used.contains("choose another --out"), "{used}");
+}
+
+#[test]
 fn a_run_goes_on_with_its_own_tokenizer_and_corpus_alone() {
     let root = tempfile::tempdir().unwrap();
     let inputs = |tokenizer: &str, corpus: &str| Inputs {

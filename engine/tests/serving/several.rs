@@ -209,6 +209,35 @@ fn a_line_limit_cuts_the_fill_and_saves_forwards() {
 }
 
 #[test]
+fn holes_that_follow_a_line_limit_see_what_it_kept() {
+    let all = tokenizer();
+    let (before, between) = ("fn area(w: u32) -> u32 {\n    let a = ", ";\n    let b = ");
+    let pieces = [Piece::Text(before), Piece::Hole(0), Piece::Text(between), Piece::Hole(1)];
+    let hole = || Segment::Hole { draft: "".into() };
+    let segments =
+        vec![Segment::Text(before.into()), hole(), Segment::Text(between.into()), hole()];
+    let mut engine = joint_engine();
+    let mut cut = 0;
+    for seed in 0..40 {
+        let limits = InfillLimits { max_tokens: 48, max_lines: Some(1), ..InfillLimits::default() };
+        let mut request = InfillRequest { limits, ..InfillRequest::new("lines", segments.clone()) };
+        request.sampling.temperature = 3.0;
+        request.sampling.seed = seed;
+        let (infill, frames) = run(&mut engine, &request);
+        let first = &infill.holes[order(&frames)[0]];
+        if first.finish != Finish::LineLimit {
+            continue;
+        }
+        // Room for two fills with their ends is taken from the context; the prompt ends on a block edge.
+        let prompt = joint_prompt(&all, &pieces, 4, 1024 - 2 * 52).unwrap().unwrap().tokens.len();
+        let closed = (1 + all.encode(&first.text).unwrap().len() + 1).next_multiple_of(4);
+        assert_eq!(infill.stats.prompt_tokens, (prompt + 1) + (prompt + closed + 1));
+        cut += 1;
+    }
+    assert!(cut > 0, "no first fill of the random model had a second line");
+}
+
+#[test]
 fn a_cancel_between_holes_is_seen() {
     for mode in [FillMode::Joint, FillMode::Independent] {
         let (cancel, mut last) = (CancelToken::new(), None);

@@ -1,11 +1,12 @@
 //! The configuration of a corpus: which sources, which limits.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::{Language, Split};
+use super::{Language, Split, notice};
 
 /// A corpus configuration, as written in TOML.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,13 @@ pub struct DataConfig {
     /// paths are relative to the configuration file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contamination_lists: Vec<PathBuf>,
+    /// NOTICE files of models that a run on this corpus goes on from (`train --from`): the packages that they name stay in
+    /// training, since such a model has seen them. Relative paths are relative to the configuration file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trained_before: Vec<PathBuf>,
+    /// The packages that those files name.
+    #[serde(skip)]
+    pub seen_packages: BTreeSet<String>,
 }
 
 /// One source of packages.
@@ -160,6 +168,8 @@ impl Default for DataConfig {
             validation_min_bytes: default_validation_min_bytes(),
             duplicate_similarity: default_duplicate_similarity(),
             contamination_lists: Vec::new(),
+            trained_before: Vec::new(),
+            seen_packages: BTreeSet::new(),
         }
     }
 }
@@ -179,6 +189,12 @@ impl DataConfig {
         }
         for path in &mut config.contamination_lists {
             *path = folder.join(&path);
+        }
+        for path in &mut config.trained_before {
+            *path = folder.join(&path);
+            let notice = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read the NOTICE {}", path.display()))?;
+            config.seen_packages.extend(notice::packages(&notice).map(str::to_owned));
         }
         config.check().with_context(|| format!("the data configuration {}", path.display()))?;
         Ok(config)

@@ -47,6 +47,11 @@ pub fn notice(corpus: &Path) -> anyhow::Result<String> {
     Ok(notice)
 }
 
+/// The names of the packages that a NOTICE lists, without their versions.
+pub fn packages(notice: &str) -> impl Iterator<Item = &str> {
+    notice.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +69,7 @@ mod tests {
             text.contains("these 2 packages") && text.ends_with("\nMIT\n  a\n  b 2.0.0\n"),
             "{text}"
         );
+        assert_eq!(packages(&text).collect::<Vec<_>>(), ["a", "b"]);
         let error = notice(&dir.path().join("nowhere")).unwrap_err().to_string();
         assert!(error.contains("is no corpus folder"), "{error}");
     }

@@ -13,7 +13,8 @@ pub type PackageBytes = BTreeMap<String, BTreeMap<Language, usize>>;
 /// The packages that go to validation.
 ///
 /// Packages are taken in the order of their hashes until every language has its share of bytes and its minimum. One
-/// that is larger than half of what its language needs stays in training, so that no single style fills the validation.
+/// that is larger than half of what its language needs stays in training, so that no single style fills the validation;
+/// so do those that an earlier model has seen.
 pub fn validation_packages(packages: &PackageBytes, config: &DataConfig) -> BTreeSet<String> {
     let mut by_hash: Vec<(&String, [u8; 32])> =
         packages.keys().map(|name| (name, Sha256::digest(name.as_bytes()).into())).collect();
@@ -31,7 +32,8 @@ pub fn validation_packages(packages: &PackageBytes, config: &DataConfig) -> BTre
                 break;
             }
             let bytes = of(name);
-            if bytes > 0 && 2 * bytes <= target && chosen.insert((*name).clone()) {
+            let is_new = !config.seen_packages.contains(*name);
+            if is_new && bytes > 0 && 2 * bytes <= target && chosen.insert((*name).clone()) {
                 taken += bytes;
             }
         }
@@ -63,6 +65,18 @@ mod tests {
             let bytes: usize = chosen.iter().filter_map(|name| packages[name].get(&language)).sum();
             assert!((100_000..300_000).contains(&bytes), "{language:?}: {bytes}");
         }
+    }
+
+    #[test]
+    fn packages_that_an_earlier_model_has_seen_stay_in_training() {
+        let config = DataConfig { validation_min_bytes: 100_000, ..DataConfig::default() };
+        let packages = corpus();
+        let before = validation_packages(&packages, &config);
+        let seen = before.iter().take(before.len() / 2).cloned().collect();
+        let after =
+            validation_packages(&packages, &DataConfig { seen_packages: seen, ..config.clone() });
+        assert!(after.iter().any(|name| before.contains(name)));
+        assert!(before.iter().take(before.len() / 2).all(|name| !after.contains(name)));
     }
 
     #[test]
