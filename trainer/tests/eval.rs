@@ -100,12 +100,32 @@ fn nothing_is_run_without_leave_and_refusals_name_the_mend() {
         (&["--suite", "humaneval-infilling", "--allow-exec"], "--data"),
         (&["--suite", "infill", "--sweep"], "--out"),
         (&["--suite", "bpb", "--sweep", "--out", "x"], "--sweep"),
+        (&["--suite", "multi-hole", "--sweep", "--out", "x"], "--sweep"),
         (&["--suite", "bpb", "--calibrate"], "--suite infill"),
         (&["--suite", "bpb"], "--model"),
     ] {
         let said = refusal(arguments);
         assert!(said.contains(mend), "{arguments:?}: {said}");
     }
+}
+
+#[test]
+fn several_holes_are_filled_in_every_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = corpus(dir.path());
+    let suite = [&["--suite", "multi-hole", "--data", &corpus, "--count", "6"][..], &MODEL];
+    let all = report(&[&suite.concat()[..], &["--max-tokens", "16"]].concat());
+    let groups = all["results"]["joint"]["groups"].as_u64().unwrap();
+    assert!((1..=6).contains(&groups), "{all}");
+    for mode in ["joint", "in turn", "independent"] {
+        let tally = &all["results"][mode];
+        assert_eq!(tally["holes"].as_u64(), Some(3 * groups), "{mode}");
+        assert!((0.0..=1.0).contains(&tally["edit_similarity"].as_f64().unwrap()), "{mode}");
+        assert_eq!(tally["cost"]["fills"].as_u64(), Some(groups), "{mode}");
+    }
+    // One joint prompt is read once, three prompts thrice.
+    let forwards = |mode: &str| all["results"][mode]["cost"]["forwards"].as_u64().unwrap();
+    assert!(forwards("in turn") > forwards("independent"), "{all}");
 }
 
 #[test]

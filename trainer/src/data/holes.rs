@@ -167,10 +167,10 @@ fn of_language(
 
 /// Syntax trees of the documents that were looked at.
 #[derive(Default)]
-struct Trees<'a>(BTreeMap<&'a str, Option<Tree>>);
+pub(super) struct Trees<'a>(BTreeMap<&'a str, Option<Tree>>);
 
 impl<'a> Trees<'a> {
-    fn of(&mut self, document: &'a Document) -> Option<&Tree> {
+    pub(super) fn of(&mut self, document: &'a Document) -> Option<&Tree> {
         let tree = match self.0.entry(&document.path) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
@@ -195,13 +195,13 @@ fn hole(document: &Document, span: Range<usize>) -> HeldOutHole {
 }
 
 /// Whether a middle is worth asking for: it has a letter, and its length is within the kind's bounds.
-fn says_something(middle: &str, kind: HoleKind) -> bool {
+pub(super) fn says_something(middle: &str, kind: HoleKind) -> bool {
     middle.chars().any(char::is_alphabetic)
         && (SHORTEST_MIDDLE_CHARS..=kind.longest_chars()).contains(&middle.chars().count())
 }
 
 /// A random place in the code of a line that is no comment and has no blanks at its end.
-fn cursor(text: &str, rng: &mut impl Rng) -> Option<usize> {
+pub(super) fn cursor(text: &str, rng: &mut impl Rng) -> Option<usize> {
     let (cursor, code) = place(text, rng)?;
     (cursor >= code.start).then_some(cursor)
 }
@@ -253,7 +253,7 @@ fn place(text: &str, rng: &mut impl Rng) -> Option<(usize, Range<usize>)> {
 }
 
 /// Whether a place lies in a comment or in a string of several lines: documentation, not code.
-fn in_prose(tree: &tree_sitter::Tree, at: usize) -> bool {
+pub(super) fn in_prose(tree: &tree_sitter::Tree, at: usize) -> bool {
     let mut next = tree.root_node().descendant_for_byte_range(at, at);
     while let Some(node) = next {
         let lines = node.end_position().row > node.start_position().row;

@@ -13,6 +13,7 @@ pub mod corpus;
 pub mod dedup;
 pub mod evaluation_sets;
 pub mod filter;
+pub mod hole_groups;
 pub mod holes;
 pub mod jsonl;
 pub mod licence;

@@ -1,5 +1,6 @@
 //! Holes filled by the engine as it serves them, and what that costs.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use serde::Serialize;
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::Engine;
 use diffcoder_engine::infiller::{
-    Finish, InfillLimits, InfillRequest, InfillStats, Infiller as _, Sampling, Segment, Unmasking,
+    FillMode, Finish, Infill, InfillLimits, InfillRequest, InfillStats, Infiller as _, Sampling,
+    Segment, Unmasking,
 };
 
 /// An engine that fills one hole after another.
@@ -61,6 +63,32 @@ impl Filler {
             closed: fill.finish == Finish::EndOfText,
             stats: infill.stats,
         })
+    }
+
+    /// Fills the holes of a document, byte ranges in reading order, in one request.
+    pub(super) fn fill_group(
+        &mut self,
+        (text, holes): (&str, &[Range<usize>]),
+        mode: FillMode,
+        max_tokens: usize,
+    ) -> Result<Infill> {
+        let document_key = format!("group {}", self.asked);
+        self.asked += 1;
+        let mut segments = Vec::with_capacity(2 * holes.len() + 1);
+        let mut from = 0;
+        for hole in holes {
+            segments.push(Segment::Text(text[from..hole.start].into()));
+            segments.push(Segment::Hole { draft: Arc::from("") });
+            from = hole.end;
+        }
+        segments.push(Segment::Text(text[from..].into()));
+        let request = InfillRequest {
+            limits: InfillLimits { max_tokens, ..InfillLimits::default() },
+            sampling: Sampling { unmasking: self.unmasking, ..Sampling::default() },
+            mode,
+            ..InfillRequest::new(document_key, segments)
+        };
+        Ok(self.engine.infill(&request, &CancelToken::new(), &mut |_| ())?)
     }
 
     /// Tokens of a text.

@@ -5,6 +5,7 @@ mod calibrate;
 mod fill;
 mod humaneval;
 mod infill;
+mod multi_hole;
 mod mutate;
 pub mod sandbox;
 mod sweep;
@@ -37,10 +38,10 @@ pub struct EvalArgs {
     /// What to measure.
     #[arg(long, value_enum)]
     suite: Suite,
-    /// Corpus folder, as `data` wrote it (bpb, infill), or a .jsonl or .jsonl.gz file of the benchmark.
+    /// Corpus folder, as `data` wrote it (bpb, infill, multi-hole), or a .jsonl or .jsonl.gz file of the benchmark.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// How many documents of each language (bpb), holes of each kind (infill) or problems, spread evenly (humaneval).
+    /// How many documents of each language (bpb), holes of each kind (infill), groups (multi-hole) or problems, spread evenly (humaneval).
     #[arg(long, visible_alias = "limit")]
     count: Option<usize>,
     /// Kinds of holes that infill measures; all by default.
@@ -87,6 +88,8 @@ enum Suite {
     Bpb,
     /// Fills of held-out holes, through the engine as it serves.
     Infill,
+    /// Fills of three held-out holes of a document together: jointly, in turn, and each by itself.
+    MultiHole,
     /// pass@1 on a file of openai/human-eval-infilling.
     HumanevalInfilling,
 }
@@ -96,10 +99,13 @@ const BPB_DOCUMENTS: usize = 60;
 /// Holes of each kind that `infill` fills by default.
 const INFILL_HOLES: usize = 1000;
 
+/// Groups of holes that `multi-hole` fills by default.
+const MULTI_HOLE_GROUPS: usize = 300;
+
 /// Runs `diffcoder-train eval`.
 pub fn run_eval(args: &EvalArgs) -> Result<()> {
     ensure!(
-        !args.sweep || args.suite != Suite::Bpb,
+        !args.sweep || matches!(args.suite, Suite::Infill | Suite::HumanevalInfilling),
         "--sweep measures infill or humaneval-infilling"
     );
     ensure!(
@@ -117,6 +123,18 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
             args.print(&report, &report.table())
         }
         Suite::Infill => args.infill(),
+        Suite::MultiHole => {
+            let count = args.count.unwrap_or(MULTI_HOLE_GROUPS);
+            let unmasking = args.unmasking();
+            let model = args.model()?;
+            let report = multi_hole::measure(
+                &|| Filler::open(model, unmasking),
+                &args.documents()?,
+                count,
+                (rule_name(unmasking), args.max_tokens),
+            )?;
+            args.print(&report, &report.table())
+        }
         Suite::HumanevalInfilling => args.humaneval(),
     }
 }
