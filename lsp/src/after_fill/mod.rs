@@ -6,9 +6,10 @@
 
 mod adaptive;
 mod brackets;
+mod by_hand;
 mod errors;
 mod indent;
-mod languages;
+pub(crate) mod languages;
 mod overlap;
 mod site;
 mod tail;
@@ -16,6 +17,7 @@ mod tail;
 use std::ops::Range;
 
 pub use adaptive::Shape;
+pub use by_hand::finish_within;
 pub use languages::Language;
 pub use site::Site;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::infiller::{
     Finish, Frame, FrameCell, HoleFill, Infill, InfillError, InfillRequest, InfillStats, Infiller,
-    LikelyToken, Score, ScoreRequest, ScoredToken, Segment,
+    LikelyToken, Score, ScoreRequest, ScoredToken, Segment, Task,
 };
 use parking_lot::Mutex;
 
@@ -42,6 +42,7 @@ pub(crate) struct Asked {
 pub(crate) struct Script {
     act: Box<dyn Fn(&Asked) -> Act + Send + Sync>,
     asked: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<InfillRequest>>,
     n_cancelled: AtomicUsize,
     gate_is_open: AtomicBool,
 }
@@ -56,6 +57,7 @@ impl Script {
         Arc::new(Self {
             act: Box::new(act),
             asked: Mutex::default(),
+            requests: Mutex::default(),
             n_cancelled: AtomicUsize::new(0),
             gate_is_open: AtomicBool::new(false),
         })
@@ -71,6 +73,11 @@ impl Script {
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().clone()
+    }
+
+    /// Every request to fill, in full.
+    pub(crate) fn requests(&self) -> Vec<InfillRequest> {
+        self.requests.lock().clone()
     }
 
     /// Waits until the infiller has begun `n` requests.
@@ -116,6 +123,7 @@ impl Infiller for Scripted {
             after: after.to_string(),
             drafts: drafts.collect(),
         };
+        self.0.requests.lock().push(request.clone());
         let n_holes = asked.drafts.len();
         let act = (self.0.act)(&asked);
         self.0.asked.lock().push(asked);
@@ -172,6 +180,10 @@ impl Infiller for Scripted {
             alternatives: (0..request.alternatives).map(likely).collect(),
         };
         Ok(Score { tokens: request.text.char_indices().enumerate().map(token).collect() })
+    }
+
+    fn refusal(&self, task: Task) -> Option<String> {
+        (task == Task::Rewrite).then(|| "scripted follows no instructions".to_owned())
     }
 
     fn model_name(&self) -> &str {
