@@ -3,11 +3,11 @@
 use std::ops::Range as Span;
 use std::sync::Arc;
 
-use diffcoder_engine::infiller::{Finish, HoleFill, Infill, InfillLimits, InfillRequest, Segment};
+use diffcoder_engine::infiller::{HoleFill, Infill, InfillLimits, InfillRequest, Segment};
 
 use tower_lsp::gen_lsp_types::Range;
 
-use crate::after_fill::{Fill, Language, Shape, finish_within};
+use crate::after_fill::{Fill, Language, finish_within};
 use crate::document::Document;
 use crate::error::RequestError;
 use crate::holes::DocPlace;
@@ -110,14 +110,7 @@ impl Filling {
             }
             return;
         }
-        let given: Vec<Fill<'_>> = fills
-            .iter()
-            .map(|fill| Fill {
-                text: &fill.text,
-                is_cut: matches!(fill.finish, Finish::TokenLimit | Finish::Deadline),
-                shape: Shape::Free,
-            })
-            .collect();
+        let given: Vec<Fill<'_>> = fills.iter().map(Fill::from).collect();
         let texts = finish_within(&self.text, &self.spans, &given, self.language);
         for ((fill, text), span) in fills.iter_mut().zip(texts).zip(&self.spans) {
             let stays = text.is_empty() && holes::lead(&self.text, span).is_some();

@@ -16,6 +16,8 @@ mod tail;
 
 use std::ops::Range;
 
+use diffcoder_engine::infiller::{Finish, HoleFill};
+
 pub use adaptive::Shape;
 pub use by_hand::finish_within;
 pub use languages::Language;
@@ -33,6 +35,14 @@ pub struct Fill<'a> {
     pub is_cut: bool,
     /// How far the fill may go.
     pub shape: Shape,
+}
+
+impl<'a> From<&'a HoleFill> for Fill<'a> {
+    /// All that the model gave, for somebody who has asked for it.
+    fn from(fill: &'a HoleFill) -> Self {
+        let is_cut = matches!(fill.finish, Finish::TokenLimit | Finish::Deadline);
+        Self { text: &fill.text, is_cut, shape: Shape::Free }
+    }
 }
 
 /// A replacement in the document.

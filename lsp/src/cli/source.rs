@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use diffcoder_engine::infiller::{Finish, HoleFill, Segment};
-use diffcoder_lsp::after_fill::{Fill, Language, Shape, finish_within};
+use diffcoder_engine::infiller::{HoleFill, Segment};
+use diffcoder_lsp::after_fill::{Fill, Language, finish_within};
 use diffcoder_lsp::line_endings;
 use diffcoder_lsp::position::line_col_to_offset;
 use ropey::Rope;
@@ -140,14 +140,7 @@ impl Holes<'_> {
 
     /// Makes of `fills` what is to stand in the holes.
     pub(crate) fn finish(&self, fills: &mut [HoleFill]) {
-        let given: Vec<Fill<'_>> = fills
-            .iter()
-            .map(|fill| Fill {
-                text: &fill.text,
-                is_cut: matches!(fill.finish, Finish::TokenLimit | Finish::Deadline),
-                shape: Shape::Free,
-            })
-            .collect();
+        let given: Vec<Fill<'_>> = fills.iter().map(Fill::from).collect();
         let language = Language::of("", &self.source.path.to_string_lossy());
         let texts = finish_within(self.source.text(), &self.spans, &given, language);
         for (fill, text) in fills.iter_mut().zip(texts) {
@@ -172,6 +165,8 @@ impl Holes<'_> {
 
 #[cfg(test)]
 mod tests {
+    use diffcoder_engine::infiller::Finish;
+
     use super::*;
     use crate::cli::test_support::{place, write_file};
 
