@@ -30,6 +30,9 @@ struct State {
     /// Work whose progress the client shows, and how to stop it.
     shown: HashMap<ProgressToken, Bell>,
     n_progress_tokens: usize,
+    /// The newest thing asked for by hand in each document.
+    orders: HashMap<Uri, usize>,
+    n_orders: usize,
     shutdown_was_requested: bool,
 }
 
@@ -49,6 +52,21 @@ impl Session {
         let mut state = self.state.lock();
         state.encoding = encoding;
         state.features = features;
+    }
+
+    /// Notes that something was asked for by hand in a document; returns its number.
+    pub(crate) fn begin_order(&self, uri: &Uri) -> usize {
+        let mut state = self.state.lock();
+        state.n_orders += 1;
+        let number = state.n_orders;
+        state.orders.insert(uri.clone(), number);
+        number
+    }
+
+    /// An error if something newer was asked for in the document: what plans first must not stop it.
+    pub(crate) fn check_newest(&self, uri: &Uri, order: usize) -> Result<(), RequestError> {
+        let is_newer = self.state.lock().orders.get(uri).is_some_and(|newest| *newest > order);
+        if is_newer { Err(RequestError::Superseded(uri.0.clone())) } else { Ok(()) }
     }
 
     /// What the client can take.
@@ -117,7 +135,10 @@ impl Session {
     }
 
     pub(crate) fn close(&self, uri: &Uri) {
-        self.state.lock().documents.remove(uri);
+        let mut state = self.state.lock();
+        state.documents.remove(uri);
+        state.orders.remove(uri);
+        drop(state);
         self.worker.cancel_document(&uri.0);
     }
 

@@ -55,6 +55,7 @@ pub(crate) async fn perform(
     order: Order,
 ) -> Result<Results, RequestError> {
     let snapshot = session.snapshot_at(&order.document())?;
+    let number = session.begin_order(&snapshot.document.uri);
     if let Some(reason) = action.refusal(session) {
         return Err(InfillError::BadRequest(reason.to_owned()).into());
     }
@@ -112,6 +113,7 @@ pub(crate) async fn perform(
     };
     // Stubs and places to repair are not to be emptied; a selection may be.
     let keeps_empty = matches!(action, Action::FillAll | Action::Repair | Action::DocComment);
+    session.check_newest(&snapshot.document.uri, number)?;
     let key = snapshot.document.uri.0.clone();
     let pending = session.worker.submit(&key, Lane::Command, asked, None);
     let infill = pending.outcome().await?;

@@ -106,6 +106,7 @@ pub(crate) async fn handle(
     let snapshot = session.snapshot_at(&params.text_document)?;
     let (uri, version) = (snapshot.document.uri.clone(), snapshot.document.version);
     let holes = Holes::of(&params, &snapshot)?;
+    session.begin_order(&uri);
     let filling = holes.filling(params.kind, &snapshot)?;
     let request = request(&params, session, &filling)?;
     let frames = params.frame_token.map(|token| {

@@ -90,6 +90,26 @@ async fn the_clients_own_progress_token_is_used() {
 }
 
 #[tokio::test]
+async fn what_is_asked_for_later_stops_a_repair_that_still_plans() {
+    let script = Script::by(|asked| {
+        if asked.drafts[0].len() > 1 { Act::FillWhenOpened("old") } else { Act::Fill("new") }
+    });
+    let mut client = Client::start(&script).await;
+    client.open(URI, "abc = 1;\n").await;
+    let repair = json!({ "uri": URI, "range": range((0, 0), (0, 3)) });
+    let params = json!({ "command": "diffcoder.server.repair", "arguments": [repair] });
+    let id = client.send("workspace/executeCommand", params).await;
+    script.begun(1).await;
+    let infill = json!({ "uri": URI, "range": range((0, 6), (0, 7)) });
+    assert_eq!(execute(&mut client, "diffcoder.server.infill", infill).await, Ok(Value::Null));
+    assert_eq!(code(&client.answer(id).await), REQUEST_CANCELLED);
+    script.cancelled(1).await;
+    let applied = client.said("workspace/applyEdit").await;
+    assert_eq!(applied["edit"]["documentChanges"][0]["edits"][0]["newText"], "new");
+    client.finish().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_meant_is_refused_with_its_name() {
     let script = Script::always(Act::Fill("new"));
     let mut client = Client::start(&script).await;

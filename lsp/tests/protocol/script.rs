@@ -101,6 +101,19 @@ async fn wait_for(what: &str, is_so: impl Fn() -> bool) {
 
 struct Scripted(Arc<Script>);
 
+impl Scripted {
+    fn wait_for_gate(&self, cancel: &CancelToken) -> Result<(), InfillError> {
+        while !self.0.gate_is_open.load(Ordering::Acquire) {
+            if cancel.is_cancelled() {
+                self.0.n_cancelled.fetch_add(1, Ordering::Release);
+                return Err(InfillError::Cancelled);
+            }
+            std::thread::sleep(FORWARD);
+        }
+        Ok(())
+    }
+}
+
 impl Infiller for Scripted {
     fn infill(
         &mut self,
@@ -142,13 +155,7 @@ impl Infiller for Scripted {
                 Ok(infill(text, request))
             }
             Act::FillWhenOpened(text) => {
-                while !self.0.gate_is_open.load(Ordering::Acquire) {
-                    if cancel.is_cancelled() {
-                        self.0.n_cancelled.fetch_add(1, Ordering::Release);
-                        return Err(InfillError::Cancelled);
-                    }
-                    std::thread::sleep(FORWARD);
-                }
+                self.wait_for_gate(cancel)?;
                 Ok(infill(text, request))
             }
             Act::Refuse(reason) => Err(InfillError::BadRequest(reason.to_owned())),
@@ -160,7 +167,7 @@ impl Infiller for Scripted {
     fn score(
         &mut self,
         request: &ScoreRequest,
-        _cancel: &CancelToken,
+        cancel: &CancelToken,
     ) -> Result<Score, InfillError> {
         let asked = Asked {
             document: request.document_key.clone(),
@@ -170,8 +177,10 @@ impl Infiller for Scripted {
         };
         let act = (self.0.act)(&asked);
         self.0.asked.lock().push(asked);
-        if let Act::Panic(message) = act {
-            panic!("{message}");
+        match act {
+            Act::Panic(message) => panic!("{message}"),
+            Act::FillWhenOpened(_) => self.wait_for_gate(cancel)?,
+            Act::Fill(_) | Act::Refuse(_) => {}
         }
         let likely = |index: usize| LikelyToken { text: format!("{index}"), probability: 0.5 };
         let token = |(number, (start, character)): (usize, (usize, char))| ScoredToken {
