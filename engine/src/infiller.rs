@@ -33,6 +33,11 @@ pub struct InfillRequest {
     pub mode: FillMode,
     /// How many different results are wanted, the best first; at least 1.
     pub alternatives: usize,
+    /// What a person wants done with the holes, in words. Refused as [`Infiller::refusal`] says.
+    pub instruction: Option<Arc<str>>,
+    /// A fill that says what its hole holds already is not wanted: the token of it that the model is least sure of is
+    /// banned, and what follows is filled anew.
+    pub avoid_draft: bool,
 }
 
 impl InfillRequest {
@@ -45,6 +50,8 @@ impl InfillRequest {
             sampling: Sampling::default(),
             mode: FillMode::default(),
             alternatives: 1,
+            instruction: None,
+            avoid_draft: false,
         }
     }
 }
@@ -267,6 +274,15 @@ impl std::error::Error for InfillError {
     }
 }
 
+/// What only some models can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// To tell how likely a text is.
+    Score,
+    /// To follow an instruction.
+    Rewrite,
+}
+
 /// Something that fills holes: a model in this process, in another one, or a script in a test.
 ///
 /// Blocking and object-safe; one thread owns it and everyone else sends that thread jobs.
@@ -291,7 +307,16 @@ pub trait Infiller: Send {
         _request: &ScoreRequest,
         _cancel: &CancelToken,
     ) -> Result<Score, InfillError> {
-        Err(InfillError::BadRequest(format!("{} cannot score text", self.model_name())))
+        let reason = self.refusal(Task::Score).unwrap_or_default();
+        Err(InfillError::BadRequest(reason))
+    }
+
+    /// Why it cannot do `task`, in a sentence; `None` if it can.
+    fn refusal(&self, task: Task) -> Option<String> {
+        Some(match task {
+            Task::Score => format!("{} cannot score text", self.model_name()),
+            Task::Rewrite => format!("{} does not follow instructions", self.model_name()),
+        })
     }
 
     /// Short name of the loaded model, for people.

@@ -32,6 +32,60 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Fill a hole in a file and print the change as a unified diff
     Infill(Box<InfillArgs>),
+    /// Tell how likely a part of a file is, token by token
+    Score(ScoreArgs),
+}
+
+/// Options of `score`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Lines and columns count from 1, columns in characters. Each token is judged given all text left of it and the text right of the
+range. The table goes to stdout: the token's place, its probability, the likeliest token there with its own, and the token.
+
+Examples:
+  diffcoder-lsp score src/lib.rs --range 12:1-14:1
+  diffcoder-lsp score src/lib.rs --range 12:1-14:1 --json
+
+--json prints {\"tokens\":[{\"range\",\"text\",\"log_probability\",\"alternatives\":[{\"text\",\"probability\"}]}]}. As in the language server
+protocol, lines and characters of its ranges count from 0, characters in UTF-16 code units.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
+pub(crate) struct ScoreArgs {
+    /// Source file
+    pub(crate) file: PathBuf,
+
+    /// From the first position up to the second, which is exclusive
+    #[arg(long, value_name = "L:C-L:C")]
+    pub(crate) range: LineColRange,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+
+    /// How many of the likeliest tokens of each place are given
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(0..=16))]
+    alternatives: u8,
+}
+
+impl ScoreArgs {
+    /// The chosen form of the result.
+    pub(crate) fn output(&self) -> ScoreOutput {
+        if self.json { ScoreOutput::Json } else { ScoreOutput::Table }
+    }
+
+    /// Likeliest tokens wanted for each place.
+    pub(crate) fn alternatives(&self) -> usize {
+        self.alternatives.into()
+    }
+}
+
+/// Which form the result of `score` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScoreOutput {
+    /// A line for each token.
+    Table,
+    /// One line of JSON.
+    Json,
 }
 
 /// Options of `infill`.
@@ -74,6 +128,10 @@ pub(crate) struct InfillArgs {
     /// Show up to this many different results, the most confident first; --write takes the first
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) alternatives: NonZeroUsize,
+
+    /// What to do with the holes, for a model that follows instructions
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) instruction: Option<String>,
 
     #[command(flatten)]
     pub(crate) decode: DecodeArgs,

@@ -2,9 +2,13 @@
 
 use serde_json::json;
 use tower_lsp::gen_lsp_types::{
-    ClientCapabilities, InlineCompletionProvider, ServerCapabilities, TextDocumentSync,
-    TextDocumentSyncKind, TextDocumentSyncOptions,
+    ClientCapabilities, CodeActionOptions, CodeActionProvider, CompletionOptions,
+    ExecuteCommandOptions, InlineCompletionProvider, ServerCapabilities, TextDocumentSync,
+    TextDocumentSyncKind, TextDocumentSyncOptions, WorkDoneProgressOptions,
 };
+
+use crate::actions::Action;
+use crate::handlers::execute_command;
 
 use crate::position::PositionEncoding;
 
@@ -14,8 +18,58 @@ pub(crate) fn negotiate_encoding(client: &ClientCapabilities) -> PositionEncodin
     PositionEncoding::negotiate(offered.unwrap_or_default())
 }
 
-/// The server's capabilities under that encoding.
-pub(crate) fn server_capabilities(encoding: PositionEncoding) -> ServerCapabilities {
+/// What the server has to know of what its client can take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ClientFeatures {
+    /// Asks for inline completions.
+    pub(crate) inline_completion: bool,
+    /// Takes code actions that are more than commands.
+    pub(crate) action_literals: bool,
+    /// Shows code actions that cannot be chosen, and why.
+    pub(crate) disabled_actions: bool,
+    /// Asks for the edit of a code action when it is chosen.
+    pub(crate) resolved_edits: bool,
+    /// Shows progress that the server begins.
+    pub(crate) work_done_progress: bool,
+}
+
+impl ClientFeatures {
+    pub(crate) fn of(client: &ClientCapabilities) -> Self {
+        let text_document = client.text_document.as_ref();
+        let actions = text_document.and_then(|features| features.code_action.as_ref());
+        let resolved = actions.and_then(|actions| actions.resolve_support.as_ref());
+        let window = client.window.as_ref();
+        Self {
+            inline_completion: text_document
+                .is_some_and(|features| features.inline_completion.is_some()),
+            action_literals: actions
+                .is_some_and(|actions| actions.code_action_literal_support.is_some()),
+            disabled_actions: actions.is_some_and(|actions| actions.disabled_support == Some(true)),
+            resolved_edits: resolved.is_some_and(|resolved| {
+                resolved.properties.iter().any(|property| property == "edit")
+            }) && actions.is_some_and(|actions| actions.data_support == Some(true)),
+            work_done_progress: window
+                .is_some_and(|window| window.work_done_progress == Some(true)),
+        }
+    }
+}
+
+/// The server's capabilities under that encoding, for a client with these features; `rewrite` says why the model follows
+/// no instructions, if so.
+pub(crate) fn server_capabilities(
+    encoding: PositionEncoding,
+    features: ClientFeatures,
+    rewrite: Option<&str>,
+) -> ServerCapabilities {
+    let rewrite = rewrite.map_or(json!(true), |reason| json!({ "disabled": reason }));
+    // Where there is ghost text, the menu belongs to the language's own server.
+    let completion = (!features.inline_completion).then(CompletionOptions::default);
+    let actions = CodeActionOptions {
+        code_action_kinds: Some(Action::ALL.map(Action::kind).to_vec()),
+        resolve_provider: Some(true),
+        ..CodeActionOptions::default()
+    };
+    let progress = WorkDoneProgressOptions { work_done_progress: Some(true) };
     ServerCapabilities {
         position_encoding: Some(encoding.kind()),
         text_document_sync: Some(TextDocumentSync::Options(TextDocumentSyncOptions {
@@ -24,7 +78,15 @@ pub(crate) fn server_capabilities(encoding: PositionEncoding) -> ServerCapabilit
             ..TextDocumentSyncOptions::default()
         })),
         inline_completion_provider: Some(InlineCompletionProvider::Bool(true)),
-        experimental: Some(json!({ "diffcoder": { "infill": true, "score": true } })),
+        completion_provider: completion,
+        code_action_provider: Some(CodeActionProvider::CodeActionOptions(actions)),
+        execute_command_provider: Some(ExecuteCommandOptions {
+            commands: execute_command::commands(),
+            work_done_progress_options: progress,
+        }),
+        experimental: Some(json!({
+            "diffcoder": { "infill": true, "score": true, "holes": true, "rewrite": rewrite },
+        })),
         ..ServerCapabilities::default()
     }
 }

@@ -36,6 +36,12 @@ pub(crate) enum RequestError {
     DocumentClosed(String),
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// Well asked, but there is nothing to change.
+    #[error("{0}")]
+    NothingToDo(String),
+    /// The client did not do its part.
+    #[error("{0}")]
+    Client(String),
     #[error(transparent)]
     Infill(#[from] InfillError),
     #[error("internal error, please report it: {0}")]
@@ -61,6 +67,8 @@ impl RequestError {
             | Self::ShuttingDown
             | Self::Infill(InfillError::Cancelled) => jsonrpc::ErrorCode::RequestCancelled,
             Self::OutOfStep(_)
+            | Self::NothingToDo(_)
+            | Self::Client(_)
             | Self::Infill(InfillError::BadRequest(_) | InfillError::Model(_)) => REQUEST_FAILED,
             Self::Panicked(_) => jsonrpc::ErrorCode::InternalError,
         }

@@ -3,17 +3,25 @@
 //! It knows the engine only by `diffcoder_engine::infiller` and `diffcoder_engine::cancel`.
 
 pub mod after_fill;
+pub mod holes;
 pub mod line_endings;
 pub mod position;
 pub mod server;
 
+mod actions;
 mod admission;
 mod capabilities;
 mod context;
 mod document;
+mod edits;
 mod error;
+mod filling;
 mod frames;
 mod framing;
 mod handlers;
+mod planning;
+mod progress;
+mod scoring;
 mod state;
+mod versioned;
 mod worker;

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let result = match &line.command {
         None => cli::serve::run(model),
         Some(Command::Infill(args)) => cli::infill::run(args, model),
+        Some(Command::Score(args)) => cli::score::run(args, model),
     };
     cli::exit_code(result)
 }

@@ -14,8 +14,10 @@ use diffcoder_engine::infiller::Infiller;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::Handle;
 use tower_lsp::gen_lsp_types::{
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, InitializeParams, InitializeResult,
-    InlineCompletionParams, InlineCompletionResponse, LspAny,
+    CodeAction, CodeActionParams, CodeActionResponse, CompletionParams, CompletionResponse,
+    DidCloseTextDocumentParams, DidOpenTextDocumentParams, ExecuteCommandParams, InitializeParams,
+    InitializeResult, InlineCompletionParams, InlineCompletionResponse, LspAny,
+    WorkDoneProgressCancelParams,
 };
 use tower_lsp::jsonrpc::Result;
 use tower_lsp::{Client, LanguageServer, LspService};
@@ -24,11 +26,13 @@ use crate::admission::Admission;
 use crate::error::{answer, notice};
 use crate::framing::forward_messages;
 use crate::handlers::document_text::{DocumentText, DocumentTextParams};
+use crate::handlers::holes::{HolesParams, HolesResult};
 use crate::handlers::infill::{InfillParams, InfillResult};
 use crate::handlers::score::{ScoreParams, ScoreResult};
 use crate::handlers::{
-    did_change, did_close, did_open, document_text, infill, initialize, inline_completion, score,
-    shutdown,
+    code_action, code_action_resolve, completion, did_change, did_close, did_open, document_text,
+    execute_command, holes, infill, initialize, inline_completion, score, shutdown,
+    work_done_progress_cancel,
 };
 use crate::state::Session;
 use crate::worker::Worker;
@@ -83,7 +87,13 @@ pub async fn serve(
     .custom_method("textDocument/didChange", Server::did_change)
     .custom_method("textDocument/didClose", Server::did_close)
     .custom_method("textDocument/inlineCompletion", Server::inline_completion)
+    .custom_method("textDocument/completion", Server::completion)
+    .custom_method("textDocument/codeAction", Server::code_action)
+    .custom_method("codeAction/resolve", Server::code_action_resolve)
+    .custom_method("workspace/executeCommand", Server::execute_command)
+    .custom_method("window/workDoneProgress/cancel", Server::work_done_progress_cancel)
     .custom_method("diffcoder/infill", Server::infill)
+    .custom_method("diffcoder/holes", Server::holes)
     .custom_method("diffcoder/score", Server::score)
     .custom_method("diffcoder/documentText", Server::document_text)
     .finish();
@@ -164,6 +174,29 @@ impl Server {
         _ = notice(|| did_close::handle(&self.session, params));
     }
 
+    async fn completion(&self, params: CompletionParams) -> Result<Option<CompletionResponse>> {
+        answer(completion::handle(&self.session, params)).await
+    }
+
+    async fn code_action(
+        &self,
+        params: CodeActionParams,
+    ) -> Result<Option<Vec<CodeActionResponse>>> {
+        answer(code_action::handle(&self.session, params)).await
+    }
+
+    async fn code_action_resolve(&self, chosen: CodeAction) -> Result<CodeAction> {
+        answer(code_action_resolve::handle(&self.session, &self.client, chosen)).await
+    }
+
+    async fn execute_command(&self, params: ExecuteCommandParams) -> Result<Option<LspAny>> {
+        answer(execute_command::handle(&self.session, &self.client, params)).await
+    }
+
+    async fn work_done_progress_cancel(&self, params: WorkDoneProgressCancelParams) {
+        _ = notice(|| work_done_progress_cancel::handle(&self.session, params));
+    }
+
     async fn inline_completion(
         &self,
         params: InlineCompletionParams,
@@ -173,6 +206,10 @@ impl Server {
 
     async fn infill(&self, params: InfillParams) -> Result<InfillResult> {
         answer(infill::handle(&self.session, &self.client, params)).await
+    }
+
+    async fn holes(&self, params: HolesParams) -> Result<HolesResult> {
+        answer(holes::handle(&self.session, params)).await
     }
 
     async fn score(&self, params: ScoreParams) -> Result<ScoreResult> {

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
-use tower_lsp::gen_lsp_types::Uri;
+use tower_lsp::gen_lsp_types::{ProgressToken, Uri};
 
+use crate::capabilities::ClientFeatures;
 use crate::document::{ContentChange, Document};
 use crate::error::RequestError;
 use crate::position::PositionEncoding;
+use crate::progress::Bell;
 use crate::worker::Worker;
 
 /// One client's session.
@@ -24,6 +26,13 @@ pub(crate) struct Session {
 struct State {
     documents: HashMap<Uri, Document>,
     encoding: PositionEncoding,
+    features: ClientFeatures,
+    /// Work whose progress the client shows, and how to stop it.
+    shown: HashMap<ProgressToken, Bell>,
+    n_progress_tokens: usize,
+    /// The newest thing asked for by hand in each document.
+    orders: HashMap<Uri, usize>,
+    n_orders: usize,
     shutdown_was_requested: bool,
 }
 
@@ -39,8 +48,54 @@ impl Session {
         Self { state: Mutex::default(), worker }
     }
 
-    pub(crate) fn set_encoding(&self, encoding: PositionEncoding) {
-        self.state.lock().encoding = encoding;
+    pub(crate) fn set_client(&self, encoding: PositionEncoding, features: ClientFeatures) {
+        let mut state = self.state.lock();
+        state.encoding = encoding;
+        state.features = features;
+    }
+
+    /// Notes that something was asked for by hand in a document; returns its number.
+    pub(crate) fn begin_order(&self, uri: &Uri) -> usize {
+        let mut state = self.state.lock();
+        state.n_orders += 1;
+        let number = state.n_orders;
+        state.orders.insert(uri.clone(), number);
+        number
+    }
+
+    /// An error if something newer was asked for in the document: what plans first must not stop it.
+    pub(crate) fn check_newest(&self, uri: &Uri, order: usize) -> Result<(), RequestError> {
+        let is_newer = self.state.lock().orders.get(uri).is_some_and(|newest| *newest > order);
+        if is_newer { Err(RequestError::Superseded(uri.0.clone())) } else { Ok(()) }
+    }
+
+    /// What the client can take.
+    pub(crate) fn features(&self) -> ClientFeatures {
+        self.state.lock().features
+    }
+
+    /// A token for progress that the server begins.
+    pub(crate) fn new_progress_token(&self) -> ProgressToken {
+        let mut state = self.state.lock();
+        state.n_progress_tokens += 1;
+        ProgressToken::String(format!("diffcoder-{}", state.n_progress_tokens))
+    }
+
+    /// Rings once the client wants the work under `token` to stop.
+    pub(crate) fn watch_progress(&self, token: ProgressToken) -> Bell {
+        let bell = Bell::default();
+        self.state.lock().shown.insert(token, Bell::clone(&bell));
+        bell
+    }
+
+    pub(crate) fn forget_progress(&self, token: &ProgressToken) {
+        self.state.lock().shown.remove(token);
+    }
+
+    pub(crate) fn cancel_progress(&self, token: &ProgressToken) {
+        if let Some(bell) = self.state.lock().shown.get(token) {
+            bell.notify_one();
+        }
     }
 
     pub(crate) fn open(&self, document: Document) {
@@ -80,7 +135,10 @@ impl Session {
     }
 
     pub(crate) fn close(&self, uri: &Uri) {
-        self.state.lock().documents.remove(uri);
+        let mut state = self.state.lock();
+        state.documents.remove(uri);
+        state.orders.remove(uri);
+        drop(state);
         self.worker.cancel_document(&uri.0);
     }
 

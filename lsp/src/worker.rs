@@ -7,7 +7,7 @@ use std::thread;
 
 use diffcoder_engine::cancel::{CancelOnDrop, CancelToken};
 use diffcoder_engine::infiller::{
-    Frame, Infill, InfillError, InfillRequest, Infiller, Score, ScoreRequest,
+    Frame, Infill, InfillError, InfillRequest, Infiller, Score, ScoreRequest, Task,
 };
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -37,6 +37,8 @@ pub(crate) struct Pending<T> {
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// What the model cannot do, and why.
+    refusals: Vec<(Task, String)>,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -150,7 +152,11 @@ fn infill_ticket(document_key: &str, lane: Lane) -> (Pending<Infill>, Ticket) {
 impl Worker {
     /// Starts the thread that owns `infiller`.
     pub(crate) fn start(infiller: Box<dyn Infiller>) -> (Self, WorkerEnd) {
-        let shared = Arc::new(Shared::default());
+        let refusals = [Task::Score, Task::Rewrite]
+            .into_iter()
+            .filter_map(|task| Some((task, infiller.refusal(task)?)))
+            .collect();
+        let shared = Arc::new(Shared { refusals, ..Shared::default() });
         let (ended, end) = oneshot::channel();
         let worker = Self(Arc::clone(&shared));
         thread::Builder::new()
@@ -161,6 +167,12 @@ impl Worker {
             })
             .expect("a process that cannot start one thread cannot serve");
         (worker, WorkerEnd(end))
+    }
+
+    /// Why the model cannot do `task`; `None` if it can.
+    pub(crate) fn refusal(&self, task: Task) -> Option<&str> {
+        let refusals = self.0.refusals.iter();
+        refusals.filter(|(refused, _)| *refused == task).map(|(_, reason)| &**reason).next()
     }
 
     /// Queues `request` for a document; an older one of the same lane is stopped and answered with `Superseded`.
@@ -177,12 +189,17 @@ impl Worker {
         pending
     }
 
-    /// Queues a score for a document; an older one for it is stopped and answered with `Superseded`.
-    pub(crate) fn submit_score(&self, document_key: &str, request: ScoreRequest) -> Pending<Score> {
+    /// Queues a score for a document; an older job of the same lane is stopped and answered with `Superseded`.
+    pub(crate) fn submit_score(
+        &self,
+        document_key: &str,
+        lane: Lane,
+        request: ScoreRequest,
+    ) -> Pending<Score> {
         let cancel = CancelToken::new();
         let (reply, outcome) = oneshot::channel();
         let pending = Pending { outcome, _cancel: cancel.cancel_on_drop() };
-        let (lane, reply) = (Lane::Score, Reply::Score(reply));
+        let reply = Reply::Score(reply);
         let ticket = Ticket { document_key: document_key.to_owned(), lane, cancel, reply };
         self.enqueue(&mut self.0.queue.lock(), Work::Score(request), ticket);
         pending

@@ -219,3 +219,29 @@ fn several_holes_and_alternatives_come_in_one_report() {
     assert!(others.iter().all(|other| other[0]["text"] != report["holes"][0]["text"]));
     fails(&file, &["--range", "3:1-4:2", "--at", "3:2"], "overlaps another one");
 }
+
+#[test]
+fn an_instruction_needs_a_model_that_follows_it() {
+    let (_folder, file, contents) = source();
+    let options = ["--at", "1:1", "--write", "--instruction", "make it shorter"];
+    fails(&file, &options, "was not trained to follow instructions");
+    assert_eq!(fs::read_to_string(&file).unwrap(), contents);
+}
+
+#[test]
+fn the_tokens_of_a_range_are_scored() {
+    let (_folder, file, contents) = source();
+    let line = contents.lines().next().unwrap();
+    let range = format!("1:1-1:{}", line.chars().count() + 1);
+    let arguments = ["score", file.to_str().unwrap(), "--range", &range, "--json"];
+    let output = diffcoder(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let tokens = report["tokens"].as_array().unwrap();
+    let texts: Vec<&str> = tokens.iter().map(|token| token["text"].as_str().unwrap()).collect();
+    assert_eq!(texts.concat(), line);
+    assert!(tokens.iter().all(|token| token["log_probability"].as_f64().unwrap() <= 0.0));
+    let outside = diffcoder(&["score", file.to_str().unwrap(), "--range", "9999:1-9999:2"]);
+    assert_eq!(outside.status.code(), Some(1));
+    assert!(text(&outside.stderr).contains("past the end"), "{}", text(&outside.stderr));
+}

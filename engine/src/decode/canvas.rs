@@ -8,6 +8,8 @@ pub struct Canvas {
     tokens: Vec<u32>,
     prompt_len: usize,
     cells: Vec<Cell>,
+    /// Tokens that may not stand at a place: (position, token).
+    bans: Vec<(usize, u32)>,
 }
 
 /// State of one generated position.
@@ -37,6 +39,7 @@ impl Canvas {
             tokens: [prompt, region].concat(),
             prompt_len: prompt.len(),
             cells: region.iter().map(cell).collect(),
+            bans: Vec::new(),
         }
     }
 
@@ -68,6 +71,31 @@ impl Canvas {
     /// States of the generated region.
     pub fn cells(&self) -> &[Cell] {
         &self.cells
+    }
+
+    /// Makes all generated tokens from `position` on (prompt included in the count) masks again, and keeps the one that
+    /// stood there from coming back.
+    pub fn reject(&mut self, position: usize, mask: u32) {
+        self.bans.push((position, self.tokens[position]));
+        let from = position - self.prompt_len;
+        self.tokens[position..].fill(mask);
+        self.cells[from..].fill(Cell::Masked);
+    }
+
+    /// Tokens that may not be chosen at `position`.
+    pub(super) fn banned_at(&self, position: usize) -> Vec<u32> {
+        self.bans.iter().filter(|(at, _)| *at == position).map(|(_, token)| *token).collect()
+    }
+
+    /// The place of the least sure token that the model chose among the first `len` generated ones, prompt included in
+    /// the count.
+    pub fn least_sure(&self, len: usize) -> Option<usize> {
+        let chosen = self.cells.iter().take(len).enumerate().filter_map(|(at, cell)| match cell {
+            Cell::Committed { confidence } => Some((at, *confidence)),
+            Cell::Masked | Cell::Given => None,
+        });
+        let least = chosen.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        Some(self.prompt_len + least.0)
     }
 
     /// Positions in `range` (prompt included in the count) that are still masks.

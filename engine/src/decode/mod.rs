@@ -312,7 +312,7 @@ impl<M: Forward> Run<'_, M> {
         let end = rule.stop.waiting();
         let mut sum = 0.0;
         for (index, row) in logits.to_vec2::<f32>()?.iter().enumerate() {
-            let draw = Draw { position: first + index, step: 0, banned: None };
+            let draw = Draw { position: first + index, step: 0, banned: &[] };
             let choice = self.decoder.sampler.choose(row, draw);
             sum += choice.confidence.ln();
             if Some(choice.token) == end {
@@ -355,9 +355,10 @@ impl<M: Forward> Run<'_, M> {
         let Decoder { rule, sampler, .. } = self.decoder;
         let end = rule.stop.waiting();
         let choose = |&position: &usize| {
-            let banned = end.filter(|_| position == self.canvas.prompt_len());
-            sampler
-                .choose(&logits[position - masked[0]], Draw { position, step: turn.step, banned })
+            let mut banned = self.canvas.banned_at(position);
+            banned.extend(end.filter(|_| position == self.canvas.prompt_len()));
+            let draw = Draw { position, step: turn.step, banned: &banned };
+            sampler.choose(&logits[position - masked[0]], draw)
         };
         let choices: Vec<Choice> = masked.iter().map(choose).collect();
         let confidences: Vec<f64> = choices.iter().map(|choice| choice.confidence).collect();

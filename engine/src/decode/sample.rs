@@ -37,13 +37,13 @@ pub struct Choice {
 
 /// Place of a draw in the decode of one request; equal draws see equal noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draw {
+pub struct Draw<'a> {
     /// Position on the canvas, prompt included.
     pub position: usize,
     /// Denoising step of the position's block, from 0.
     pub step: usize,
-    /// An id that may not be chosen here.
-    pub banned: Option<u32>,
+    /// Ids that may not be chosen here.
+    pub banned: &'a [u32],
 }
 
 /// How one token is chosen.
@@ -67,7 +67,7 @@ impl Sampler {
     }
 
     /// Chooses from one row of logits, (V,).
-    pub fn choose(&self, logits: &[f32], draw: Draw) -> Choice {
+    pub fn choose(&self, logits: &[f32], draw: Draw<'_>) -> Choice {
         let token = if self.temperature > 0.0 {
             self.draw(logits, draw)
         } else {
@@ -77,7 +77,7 @@ impl Sampler {
     }
 
     /// `argmax(l - T ln(-ln u))`, which draws from `softmax(l / T)`.
-    fn draw(&self, logits: &[f32], draw: Draw) -> usize {
+    fn draw(&self, logits: &[f32], draw: Draw<'_>) -> usize {
         let floor = self.nucleus_floor(logits, draw);
         let mut rng = self.rng.clone();
         rng.set_stream(((draw.position as u64) << 32) | draw.step as u64);
@@ -95,7 +95,7 @@ impl Sampler {
     }
 
     /// The least logit inside the nucleus.
-    fn nucleus_floor(&self, logits: &[f32], draw: Draw) -> f32 {
+    fn nucleus_floor(&self, logits: &[f32], draw: Draw<'_>) -> f32 {
         if self.top_p >= 1.0 {
             return f32::NEG_INFINITY;
         }
@@ -115,12 +115,12 @@ impl Sampler {
         f32::NEG_INFINITY
     }
 
-    fn allows(&self, id: usize, draw: Draw) -> bool {
-        self.candidates.allows(id) && draw.banned != Some(id as u32)
+    fn allows(&self, id: usize, draw: Draw<'_>) -> bool {
+        self.candidates.allows(id) && !draw.banned.contains(&(id as u32))
     }
 
     /// The first allowed id with the largest score.
-    fn best(&self, scores: impl Iterator<Item = f64>, draw: Draw) -> usize {
+    fn best(&self, scores: impl Iterator<Item = f64>, draw: Draw<'_>) -> usize {
         let mut best: Option<(usize, f64)> = None;
         for (id, score) in scores.enumerate().filter(|&(id, _)| self.allows(id, draw)) {
             if best.is_none_or(|(_, top)| score > top) {
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    const HERE: Draw = Draw { position: 7, step: 1, banned: None };
+    const HERE: Draw<'_> = Draw { position: 7, step: 1, banned: &[] };
 
     fn sampler(temperature: f64, top_p: f64) -> Sampler {
         let rng = ChaCha8Rng::seed_from_u64(11);
@@ -156,8 +156,9 @@ mod tests {
     fn counts(sampler: &Sampler, logits: &[f32]) -> [usize; 4] {
         let mut counts = [0; 4];
         for position in 0..4000 {
-            counts[sampler.choose(logits, Draw { position, step: 0, banned: None }).token
-                as usize] += 1;
+            counts
+                [sampler.choose(logits, Draw { position, step: 0, banned: &[] }).token as usize] +=
+                1;
         }
         counts
     }
@@ -181,7 +182,7 @@ mod tests {
         assert_eq!(sampler(0.0, 1.0).choose(&logits, HERE).token, 1);
         text.temperature = 5.0;
         assert!((0..500).all(|position| {
-            matches!(text.choose(&logits, Draw { position, step: 0, banned: None }).token, 0 | 2)
+            matches!(text.choose(&logits, Draw { position, step: 0, banned: &[] }).token, 0 | 2)
         }));
     }
 
@@ -210,7 +211,7 @@ mod tests {
     fn a_draw_depends_on_its_place_alone() {
         let logits: Vec<f32> = (0..64).map(|id| (id % 7) as f32 * 0.1).collect();
         let sampler = sampler(2.0, 1.0);
-        let at = |position, step| sampler.choose(&logits, Draw { position, step, banned: None });
+        let at = |position, step| sampler.choose(&logits, Draw { position, step, banned: &[] });
         assert_eq!(at(3, 0), at(3, 0));
         assert!((0..20).any(|position| at(position, 0) != at(position, 1)));
         assert!((0..20).any(|position| at(position, 0) != at(position + 1, 0)));

@@ -16,7 +16,8 @@ use crate::cancel::CancelToken;
 use crate::decode::sample::{Candidates, Sampler};
 use crate::error::EngineError;
 use crate::infiller::{
-    Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Sampling, Score, ScoreRequest,
+    Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Sampling, Score,
+    ScoreRequest, Task,
 };
 use crate::kernels::matmul::Precision;
 use crate::model::Model;
@@ -162,10 +163,14 @@ impl Infiller for Engine {
     ) -> Result<Infill, InfillError> {
         let started = Instant::now();
         check_request(request)?;
+        if let (Some(_), Some(reason)) = (&request.instruction, self.refusal(Task::Rewrite)) {
+            return Err(InfillError::BadRequest(reason));
+        }
         let pieces = Pieces::of(&request.segments)?;
         let mut session = Session {
             cancel,
             limits: &request.limits,
+            avoid: if request.avoid_draft { pieces.drafts() } else { &[] },
             on_frame,
             shown: true,
             stats: InfillStats::default(),
@@ -183,6 +188,16 @@ impl Infiller for Engine {
         cancel: &CancelToken,
     ) -> Result<Score, InfillError> {
         self.score_text(request, cancel)
+    }
+
+    fn refusal(&self, task: Task) -> Option<String> {
+        match task {
+            Task::Score => None,
+            Task::Rewrite => Some(format!(
+                "{} was not trained to follow instructions: choose a model whose config.json lists the capability \"instruct\"",
+                self.name
+            )),
+        }
     }
 
     fn model_name(&self) -> &str {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Engine;
 use crate::cancel::CancelToken;
-use crate::decode::canvas::Canvas;
+use crate::decode::canvas::{Canvas, Cell};
 use crate::decode::sample::Sampler;
 use crate::decode::stats::ForwardCounts;
 use crate::decode::stop::StopRule;
@@ -18,11 +18,16 @@ use crate::tokenizer::Tokenizer;
 pub(super) struct Session<'a> {
     pub(super) cancel: &'a CancelToken,
     pub(super) limits: &'a InfillLimits,
+    /// What the fill of each hole must not be, where anything.
+    pub(super) avoid: &'a [&'a str],
     pub(super) on_frame: &'a mut dyn FnMut(&Frame),
     /// Frames are of interest: not while an alternative or a first look is computed.
     pub(super) shown: bool,
     pub(super) stats: InfillStats,
 }
+
+/// How often a fill that must not come out as it did is decoded anew.
+const MOST_REJECTIONS: usize = 4;
 
 /// A fill, and the tokens of its text.
 pub(super) struct Filled {
@@ -39,6 +44,8 @@ impl Session<'_> {
 
 impl Engine {
     /// Fills hole `hole`, whose prompt is `prompt`.
+    ///
+    /// A fill that the request wants to avoid is decoded again from its least sure token on, which is banned there.
     pub(super) fn fill_prompt(
         &mut self,
         prompt: &[u32],
@@ -48,6 +55,28 @@ impl Engine {
     ) -> Result<Filled, InfillError> {
         let limits = session.limits;
         let mut canvas = self.canvas(prompt, limits.max_tokens);
+        let (mut filled, mut n_tokens) = self.denoise(&mut canvas, hole, sampling, session)?;
+        for _ in 0..MOST_REJECTIONS {
+            let unwanted = session.avoid.get(hole).is_some_and(|text| *text == filled.fill.text);
+            let rejected = canvas.least_sure(filled.tokens.len());
+            let (true, Some(rejected)) = (unwanted, rejected) else { break };
+            canvas.reject(rejected, self.tokenizer.special().mask);
+            (filled, n_tokens) = self.denoise(&mut canvas, hole, sampling, session)?;
+        }
+        session.stats.tokens += n_tokens;
+        Ok(filled)
+    }
+
+    /// Turns the masks of a canvas into the fill of hole `hole`; with it, how many tokens count in its costs.
+    fn denoise(
+        &mut self,
+        canvas: &mut Canvas,
+        hole: usize,
+        sampling: &Sampling,
+        session: &mut Session<'_>,
+    ) -> Result<(Filled, usize), InfillError> {
+        let limits = session.limits;
+        let prompt = &canvas.tokens()[..canvas.prompt_len()];
         let mut keys = self.prefixes.take(prompt).unwrap_or_else(|| self.model.new_cache());
         session.stats.prompt_tokens += prompt.len();
         session.stats.cached_tokens += keys.len();
@@ -59,7 +88,7 @@ impl Engine {
             follower.on_frame = Some(&mut *session.on_frame);
         }
         let decoder = self.decoder(&sampler, sampling);
-        let outcome = decoder.run(&mut canvas, &mut keys, &mut follower)?;
+        let outcome = decoder.run(canvas, &mut keys, &mut follower)?;
         let failure = follower.failure;
         self.prefixes.put(canvas.tokens(), keys);
         session.stats.forwards += outcome.forwards.total();
@@ -69,9 +98,7 @@ impl Engine {
         if outcome.end == End::Interrupted(Interrupt::Cancelled) {
             return Err(InfillError::Cancelled);
         }
-        let (filled, n_tokens) = self.filled(&canvas, &outcome, limits)?;
-        session.stats.tokens += n_tokens;
-        Ok(filled)
+        Ok(self.filled(canvas, &outcome, limits)?)
     }
 
     /// How sure the model is of the first block of a fill behind `prompt`; lower than any number where it would be empty.
@@ -135,11 +162,12 @@ impl Engine {
             End::Interrupted(_) => (canvas.gapless().min(limit), Finish::Deadline),
         };
         let counted = canvas.prompt_len() + len + usize::from(finish == Finish::EndOfText);
-        let logs: Vec<f64> = outcome
-            .events
-            .iter()
-            .filter(|event| event.position < counted)
-            .map(|event| event.confidence.ln())
+        let chosen = canvas.cells().iter().take(counted - canvas.prompt_len());
+        let logs: Vec<f64> = chosen
+            .filter_map(|cell| match cell {
+                Cell::Committed { confidence } => Some(confidence.ln()),
+                Cell::Masked | Cell::Given => None,
+            })
             .collect();
         let confidence = if logs.is_empty() {
             0.0

@@ -38,6 +38,11 @@ impl<'a> Pieces<'a> {
         Ok(Self { pieces, drafts })
     }
 
+    /// What stands in each hole; what a request to avoid that does not want to see again.
+    pub(super) fn drafts(&self) -> &[&'a str] {
+        &self.drafts
+    }
+
     pub(super) fn n_holes(&self) -> usize {
         self.drafts.len()
     }

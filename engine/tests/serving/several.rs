@@ -71,6 +71,40 @@ fn every_mode_and_model_fills_every_hole_and_frames_say_which() {
 }
 
 #[test]
+fn a_fill_that_is_to_be_avoided_comes_out_another_way() {
+    for (mut engine, mode) in [
+        (joint_engine(), FillMode::Joint),
+        (random_engine(1024), FillMode::InTurn),
+        (random_engine(1024), FillMode::Independent),
+    ] {
+        // One round gives what the model says by itself; the next one stands in its holes and is not wanted again.
+        let mut request = request(mode);
+        request.segments.truncate(3);
+        let first = run(&mut engine, &request).0.holes.remove(0).text;
+        assert!(!first.is_empty());
+        request.segments[1] = Segment::Hole { draft: first.as_str().into() };
+        assert_eq!(run(&mut engine, &request).0.holes[0].text, first, "{mode:?}");
+        request.avoid_draft = true;
+        let (other, frames) = run(&mut engine, &request);
+        assert_ne!(other.holes[0].text, first, "{mode:?}");
+        assert!(frames.is_sorted_by_key(|frame| frame.forwards));
+        assert!(other.holes[0].confidence > 0.0);
+        // What the model does not say is no reason to change what it says.
+        request.segments[1] = Segment::Hole { draft: "something else".into() };
+        assert_eq!(run(&mut engine, &request).0.holes[0].text, first, "{mode:?}");
+    }
+}
+
+#[test]
+fn an_instruction_is_refused_by_a_model_that_follows_none() {
+    let request =
+        InfillRequest { instruction: Some("make it fast".into()), ..request(FillMode::Joint) };
+    let refused = random_engine(1024).infill(&request, &CancelToken::new(), &mut |_| ());
+    let Err(InfillError::BadRequest(reason)) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("random") && reason.contains("instruct"), "{reason}");
+}
+
+#[test]
 fn an_independent_fill_is_what_the_hole_would_get_alone() {
     let mut engine = random_engine(1024);
     let together = run(&mut engine, &request(FillMode::Independent)).0;

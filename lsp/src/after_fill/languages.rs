@@ -4,7 +4,7 @@ use tree_sitter_language::LanguageFn;
 
 /// How much of a file a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(crate) enum Extent {
     /// All of it.
     File,
     /// A part that begins in the middle.
@@ -169,7 +169,7 @@ impl Language {
     }
 
     /// A parser for texts of that extent.
-    pub(super) fn parser(&self, extent: Extent) -> Option<tree_sitter::Parser> {
+    pub(crate) fn parser(&self, extent: Extent) -> Option<tree_sitter::Parser> {
         let part = self.part_grammar.filter(|_| extent == Extent::Part);
         let mut parser = tree_sitter::Parser::new();
         parser.set_language(&part.unwrap_or(self.grammar).into()).ok()?;

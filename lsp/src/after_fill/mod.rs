@@ -6,16 +6,20 @@
 
 mod adaptive;
 mod brackets;
+mod by_hand;
 mod errors;
 mod indent;
-mod languages;
+pub(crate) mod languages;
 mod overlap;
 mod site;
 mod tail;
 
 use std::ops::Range;
 
+use diffcoder_engine::infiller::{Finish, HoleFill};
+
 pub use adaptive::Shape;
+pub use by_hand::finish_within;
 pub use languages::Language;
 pub use site::Site;
 
@@ -31,6 +35,14 @@ pub struct Fill<'a> {
     pub is_cut: bool,
     /// How far the fill may go.
     pub shape: Shape,
+}
+
+impl<'a> From<&'a HoleFill> for Fill<'a> {
+    /// All that the model gave, for somebody who has asked for it.
+    fn from(fill: &'a HoleFill) -> Self {
+        let is_cut = matches!(fill.finish, Finish::TokenLimit | Finish::Deadline);
+        Self { text: &fill.text, is_cut, shape: Shape::Free }
+    }
 }
 
 /// A replacement in the document.

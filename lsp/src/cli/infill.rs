@@ -60,14 +60,15 @@ fn fill(
         limits: args.decode.limits(),
         sampling: args.decode.sampling(),
         alternatives: args.alternatives.get(),
+        instruction: args.instruction.as_deref().map(Into::into),
         ..InfillRequest::new(args.file.display().to_string(), holes.segments())
     };
     let asked = ask(args, &request, infiller, (cancel, console));
     console.progress.clear();
     let mut infill = asked?;
     interrupt::check(cancel)?;
-    for fill in infill.holes.iter_mut().chain(infill.alternatives.iter_mut().flatten()) {
-        fill.text = holes.in_file_style(&fill.text);
+    for fills in std::iter::once(&mut infill.holes).chain(&mut infill.alternatives) {
+        holes.finish(fills);
     }
     let name = args.file.display().to_string();
     let source = holes.source();
@@ -175,7 +176,7 @@ mod tests {
         let source = Source::read(&args.file).unwrap();
         let holes = source.holes(&args.place.resolve()).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut model = Scripted::new("one\ntwo");
+        let mut model = Scripted::new("one,\ntwo");
         let mut console = Console {
             out: &mut out,
             out_paint: Paint::Plain,
@@ -198,7 +199,7 @@ mod tests {
         +++ FILE
         @@ -1 +1,2 @@
         -f()
-        +f(one
+        +f(one,
         +two)
         ");
         let summary = "scripted: 6 tokens in 4 forwards (1.5 per forward), 20 prompt tokens (4 cached), 1.2 s, confidence 0.75\n";
@@ -210,9 +211,9 @@ mod tests {
     fn write_replaces_the_selection_with_the_files_line_ends() {
         let ran = run_on("f(old)\r\n\r\n", "--range 1:3-1:6 --write", &CancelToken::new());
         ran.result.unwrap();
-        assert_eq!(ran.file, "f(one\r\ntwo)\r\n\r\n");
+        assert_eq!(ran.file, "f(one,\r\ntwo)\r\n\r\n");
         assert!(ran.err.starts_with("wrote FILE\n"), "{}", ran.err);
-        assert!(ran.out.contains("+f(one\r\n"), "{}", ran.out);
+        assert!(ran.out.contains("+f(one,\r\n"), "{}", ran.out);
         let segments = ran.request.unwrap().segments;
         let expected = [
             Segment::Text("f(".into()),
@@ -228,7 +229,7 @@ mod tests {
         ran.result.unwrap();
         let lines: Vec<&str> = ran.out.lines().take(4).collect();
         assert!(lines[0].contains("masked"));
-        assert_eq!(lines[1..], ["  1 ░░x", "  2 one⏎twox", "--- FILE"]);
+        assert_eq!(lines[1..], ["  1 ░░x", "  2 one,⏎twox", "--- FILE"]);
     }
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
         let ran = run_on("f()\r\n", "--at 1:3 --trace --json", &CancelToken::new());
         ran.result.unwrap();
         let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-        assert_eq!(value["holes"][0]["text"], "one\r\ntwo");
+        assert_eq!(value["holes"][0]["text"], "one,\r\ntwo");
         assert_eq!(ran.out.lines().count(), 1);
         assert!(ran.err.contains("  1 ░░x\n"), "{}", ran.err);
     }

@@ -1,6 +1,7 @@
 //! The commands of the binary, and how their results become exit codes.
 
 pub(crate) mod infill;
+pub(crate) mod score;
 pub(crate) mod serve;
 
 mod apply;

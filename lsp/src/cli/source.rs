@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use diffcoder_engine::infiller::Segment;
-use diffcoder_lsp::line_endings::{self, LineEnding};
+use diffcoder_engine::infiller::{HoleFill, Segment};
+use diffcoder_lsp::after_fill::{Fill, Language, finish_within};
+use diffcoder_lsp::line_endings;
 use diffcoder_lsp::position::line_col_to_offset;
 use ropey::Rope;
 
@@ -137,13 +138,14 @@ impl Holes<'_> {
         segments
     }
 
-    /// `fill` with the line ends of the file.
-    pub(crate) fn in_file_style(&self, fill: &str) -> String {
-        line_endings::apply(fill, self.line_ending()).into_owned()
-    }
-
-    fn line_ending(&self) -> LineEnding {
-        line_endings::detect(self.source.text())
+    /// Makes of `fills` what is to stand in the holes.
+    pub(crate) fn finish(&self, fills: &mut [HoleFill]) {
+        let given: Vec<Fill<'_>> = fills.iter().map(Fill::from).collect();
+        let language = Language::of("", &self.source.path.to_string_lossy());
+        let texts = finish_within(self.source.text(), &self.spans, &given, language);
+        for (fill, text) in fills.iter_mut().zip(texts) {
+            fill.text = text;
+        }
     }
 
     /// The file's contents with `fills`, as they shall stand there, in place of the holes.
@@ -163,6 +165,8 @@ impl Holes<'_> {
 
 #[cfg(test)]
 mod tests {
+    use diffcoder_engine::infiller::Finish;
+
     use super::*;
     use crate::cli::test_support::{place, write_file};
 
@@ -187,7 +191,10 @@ mod tests {
         let holes = source.holes(&[place("2:1-2:1")]).unwrap();
         let draft = "".into();
         assert_eq!(holes.segments(), [text("a\n"), Segment::Hole { draft }, text("\nb\n")]);
-        assert_eq!(holes.filled([holes.in_file_style("x\ny").as_str()]), "a\r\nx\r\ny\r\nb\r\n");
+        let mut fills =
+            [HoleFill { text: "x\ny".into(), confidence: 1.0, finish: Finish::EndOfText }];
+        holes.finish(&mut fills);
+        assert_eq!(holes.filled([fills[0].text.as_str()]), "a\r\nx\r\ny\r\nb\r\n");
     }
 
     #[test]

@@ -1,23 +1,21 @@
 //! `diffcoder/infill`: fills any number of ranges of a document, and shows the denoising to whoever asks.
 
 use std::ops::Range as Span;
-use std::sync::Arc;
 
 use diffcoder_engine::infiller::{
-    FillMode, Finish, HoleFill, InfillLimits, InfillRequest, Sampling, Segment, Unmasking,
+    FillMode, Finish, HoleFill, InfillLimits, InfillRequest, Sampling, Task, Unmasking,
 };
 use serde::{Deserialize, Serialize};
 use tower_lsp::Client;
-use tower_lsp::gen_lsp_types::{
-    DocumentChange, Edit, OptionalVersionedTextDocumentIdentifier, Range, TextDocumentEdit,
-    TextDocumentIdentifier, TextEdit, Uri, WorkspaceEdit,
-};
+use tower_lsp::gen_lsp_types::{Range, WorkspaceEdit};
 
+use crate::edits;
 use crate::error::RequestError;
+use crate::filling::{Filling, spans_of};
 use crate::frames::{FrameToken, Frames};
-use crate::line_endings::{self, LineEnding};
-use crate::position::range_to_offsets;
+use crate::planning::doc_place_at;
 use crate::state::{Session, Snapshot};
+use crate::versioned::VersionedDocument;
 use crate::worker::Lane;
 
 /// Most results that one request may ask for.
@@ -38,12 +36,21 @@ pub(crate) struct InfillParams {
     temperature: Option<f64>,
     seed: Option<u64>,
     frame_token: Option<FrameToken>,
+    instruction: Option<String>,
+    #[serde(default)]
+    avoid_draft: bool,
+    #[serde(default)]
+    kind: HoleKind,
 }
 
-#[derive(Debug, Deserialize)]
-struct VersionedDocument {
-    uri: Uri,
-    version: Option<i32>,
+/// What the ranges are.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+enum HoleKind {
+    #[default]
+    Fill,
+    /// The place of a doc comment, as `diffcoder/holes` names it.
+    DocComment,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -96,15 +103,12 @@ pub(crate) async fn handle(
     client: &Client,
     params: InfillParams,
 ) -> Result<InfillResult, RequestError> {
-    let snapshot = session.snapshot(&params.text_document.uri)?;
+    let snapshot = session.snapshot_at(&params.text_document)?;
     let (uri, version) = (snapshot.document.uri.clone(), snapshot.document.version);
-    if params.text_document.version.is_some_and(|expected| expected != version) {
-        return Err(RequestError::ContentModified(uri));
-    }
-    let text = snapshot.document.text.to_string();
     let holes = Holes::of(&params, &snapshot)?;
-    let line_ending = line_endings::detect(&text);
-    let request = request(&params, &uri, holes.segments(&text))?;
+    session.begin_order(&uri);
+    let filling = holes.filling(params.kind, &snapshot)?;
+    let request = request(&params, session, &filling)?;
     let frames = params.frame_token.map(|token| {
         let ranges = holes.places.iter().map(|&place| (place, params.ranges[place])).collect();
         Frames::new(client.clone(), token, ranges)
@@ -116,14 +120,11 @@ pub(crate) async fn handle(
             frames.while_waiting(pending.outcome()).await
         }
     };
-    let infill = outcome?;
-    // An edit made for a text that has moved on would land in the wrong place.
-    if session.snapshot(&uri)?.document.version != version {
-        return Err(RequestError::ContentModified(uri));
-    }
+    let infill = filling.finish(outcome?).await?;
+    session.check_unchanged(&snapshot)?;
     let in_sent_order = |fills: &[HoleFill]| {
         let mut filled: Vec<(usize, FilledRange)> = (fills.iter().zip(&holes.places))
-            .map(|(fill, &place)| (place, FilledRange::of(fill, params.ranges[place], line_ending)))
+            .map(|(fill, &place)| (place, FilledRange::of(fill, params.ranges[place])))
             .collect();
         filled.sort_by_key(|(place, _)| *place);
         filled.into_iter().map(|(_, filled)| filled).collect::<Vec<_>>()
@@ -132,7 +133,11 @@ pub(crate) async fn handle(
     let stats = infill.stats;
     Ok(InfillResult {
         version,
-        edit: edit(uri, version, &filled),
+        edit: edits::of_version(
+            uri,
+            version,
+            filled.iter().map(|filled| (filled.range, filled.new_text.clone())),
+        ),
         holes: filled,
         alternatives: infill.alternatives.iter().map(|fills| in_sent_order(fills)).collect(),
         stats: Stats {
@@ -147,47 +152,35 @@ pub(crate) async fn handle(
 
 impl Holes {
     fn of(params: &InfillParams, snapshot: &Snapshot) -> Result<Self, RequestError> {
-        if params.ranges.is_empty() {
-            return Err(bad("ranges is empty: name at least one range to fill"));
-        }
-        let text = &snapshot.document.text;
-        let mut spans: Vec<(Span<usize>, usize)> = (params.ranges.iter().enumerate())
-            .map(|(place, range)| (range_to_offsets(text, *range, snapshot.encoding), place))
-            .collect();
-        spans.sort_by_key(|(span, _)| (span.start, span.end));
-        if let Some(pair) = spans
-            .windows(2)
-            .find(|pair| pair[1].0.start < pair[0].0.end || pair[1].0.start == pair[0].0.start)
-        {
-            return Err(bad(&format!(
-                "ranges {} and {} overlap or begin at one place: send disjoint ones",
-                pair[0].1, pair[1].1
-            )));
-        }
-        let (spans, places) = spans.into_iter().unzip();
+        let (spans, places) = spans_of(&params.ranges, snapshot)?;
         Ok(Self { spans, places })
     }
 
-    /// The document as the model sees it: all lines end with `\n`.
-    fn segments(&self, text: &str) -> Vec<Segment> {
-        let piece = |span: Span<usize>| -> Arc<str> { line_endings::normalise(&text[span]).into() };
-        let mut segments = Vec::with_capacity(2 * self.spans.len() + 1);
-        let mut from = 0;
-        for span in &self.spans {
-            segments.push(Segment::Text(piece(from..span.start)));
-            segments.push(Segment::Hole { draft: piece(span.clone()) });
-            from = span.end;
+    fn filling(&self, kind: HoleKind, snapshot: &Snapshot) -> Result<Filling, RequestError> {
+        let document = &snapshot.document;
+        if kind == HoleKind::Fill {
+            return Ok(Filling::of(document, self.spans.clone()));
         }
-        segments.push(Segment::Text(piece(from..text.len())));
-        segments
+        let [span] = &self.spans[..] else {
+            return Err(bad("a doc comment is filled by itself: send one range"));
+        };
+        let place = doc_place_at(document, span.start);
+        let place = place.filter(|place| span.is_empty() && place.at == span.start);
+        let place = place.ok_or_else(|| {
+            bad("no doc comment goes at that range: ask diffcoder/holes where one does")
+        })?;
+        Ok(Filling::documenting(document, place))
     }
 }
 
 fn request(
     params: &InfillParams,
-    uri: &Uri,
-    segments: Vec<Segment>,
+    session: &Session,
+    filling: &Filling,
 ) -> Result<InfillRequest, RequestError> {
+    if let (Some(_), Some(reason)) = (&params.instruction, session.worker.refusal(Task::Rewrite)) {
+        return Err(bad(&format!("instruction: {reason}")));
+    }
     let alternatives = params.alternatives.unwrap_or(1);
     if !(1..=MOST_ALTERNATIVES).contains(&alternatives) {
         return Err(bad(&format!(
@@ -200,12 +193,13 @@ fn request(
         (None, Some(steps_per_block)) => Unmasking::Static { steps_per_block },
         (None, None) => Sampling::default().unmasking,
     };
-    let limits = InfillLimits::default();
+    let asked = filling.request();
+    let limits = asked.limits.clone();
     let sampling = Sampling::default();
     Ok(InfillRequest {
         limits: InfillLimits {
             max_tokens: params.max_tokens.unwrap_or(limits.max_tokens),
-            max_lines: params.max_lines,
+            max_lines: params.max_lines.or(limits.max_lines),
             ..limits
         },
         sampling: Sampling {
@@ -220,16 +214,17 @@ fn request(
             Mode::Independent => FillMode::Independent,
         },
         alternatives,
-        // Windows of its own: those of the cursor stay where typing has put them.
-        ..InfillRequest::new(format!("{}#infill", uri.0), segments)
+        instruction: params.instruction.as_deref().map(Into::into),
+        avoid_draft: params.avoid_draft,
+        ..asked
     })
 }
 
 impl FilledRange {
-    fn of(fill: &HoleFill, range: Range, line_ending: LineEnding) -> Self {
+    fn of(fill: &HoleFill, range: Range) -> Self {
         Self {
             range,
-            new_text: line_endings::apply(&fill.text, line_ending).into_owned(),
+            new_text: fill.text.clone(),
             confidence: fill.confidence,
             finish: match fill.finish {
                 Finish::EndOfText => "endOfText",
@@ -238,23 +233,6 @@ impl FilledRange {
                 Finish::Deadline => "deadline",
             },
         }
-    }
-}
-
-/// All fills as one edit of that version of the document: one step of undo.
-fn edit(uri: Uri, version: i32, filled: &[FilledRange]) -> WorkspaceEdit {
-    let edits = filled
-        .iter()
-        .map(|filled| Edit::TextEdit(TextEdit::new(filled.range, filled.new_text.clone())))
-        .collect();
-    let document = OptionalVersionedTextDocumentIdentifier {
-        version: Some(version),
-        text_document_identifier: TextDocumentIdentifier::new(uri),
-    };
-    let change = TextDocumentEdit { text_document: document, edits };
-    WorkspaceEdit {
-        document_changes: Some(vec![DocumentChange::TextDocumentEdit(change)]),
-        ..WorkspaceEdit::default()
     }
 }
 

@@ -46,6 +46,14 @@ pub(crate) struct Client {
     pub(crate) capabilities: Value,
     /// Parameters of every `$/diffcoder/frame` so far.
     pub(crate) frames: Vec<Value>,
+    /// Requests of the server, and its notifications of progress, in order.
+    said: Vec<Value>,
+    /// Answers to the server's requests, not sent yet.
+    replies: Vec<Value>,
+    /// Whether edits are applied.
+    pub(crate) applies: bool,
+    /// Which of a message's actions is chosen.
+    pub(crate) choice: Option<usize>,
     is_finished: bool,
 }
 
@@ -66,6 +74,10 @@ impl Client {
             unread_anonymous: Vec::new(),
             capabilities: Value::Null,
             frames: Vec::new(),
+            said: Vec::new(),
+            replies: Vec::new(),
+            applies: true,
+            choice: None,
             is_finished: false,
         }
     }
@@ -150,9 +162,47 @@ impl Client {
         let message = tokio::time::timeout(ANSWER_TIMEOUT, self.input.recv()).await;
         let message = message.unwrap_or_else(|_| panic!("waited {ANSWER_TIMEOUT:?} for {what}"));
         self.file(message.unwrap_or_else(|| panic!("the server ended before {what}")));
+        for reply in std::mem::take(&mut self.replies) {
+            self.send_body(&reply.to_string()).await;
+        }
+    }
+
+    /// Waits until the server sends a request, or a notification of progress, with this method; returns its parameters.
+    pub(crate) async fn said(&mut self, method: &str) -> Value {
+        loop {
+            let found = self.said.iter().position(|message| message["method"] == method);
+            if let Some(index) = found {
+                return self.said.remove(index)["params"].clone();
+            }
+            self.receive(method).await;
+        }
+    }
+
+    /// Answers a request of the server as an editor does.
+    fn reply(&mut self, message: &Value) {
+        let result = match message["method"].as_str().unwrap() {
+            "workspace/applyEdit" if self.applies => json!({ "applied": true }),
+            "workspace/applyEdit" => json!({ "applied": false, "failureReason": "read-only" }),
+            "window/workDoneProgress/create" => Value::Null,
+            "window/showMessageRequest" => {
+                let actions = &message["params"]["actions"];
+                self.choice.map_or(Value::Null, |index| actions[index].clone())
+            }
+            method => panic!("the server asked for {method}"),
+        };
+        self.replies.push(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }));
     }
 
     fn file(&mut self, message: Value) {
+        if message["method"].is_string() && message.get("id").is_some() {
+            self.reply(&message);
+            self.said.push(message);
+            return;
+        }
+        if message["method"] == "$/progress" {
+            self.said.push(message);
+            return;
+        }
         let error = message.get("error").map(|error| {
             (
                 error["code"].as_i64().expect("a code"),

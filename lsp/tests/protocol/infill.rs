@@ -17,8 +17,7 @@ fn params(ranges: &[Value]) -> Value {
 async fn ranges_are_filled_in_one_versioned_edit_in_the_order_sent() {
     let script = Script::always(Act::Fill("x\ny"));
     let mut client = Client::start(&script).await;
-    let capabilities = json!({ "diffcoder": { "infill": true, "score": true } });
-    assert_eq!(client.capabilities["experimental"], capabilities);
+    assert_eq!(client.capabilities["experimental"]["diffcoder"]["infill"], true);
     client.open(URI, "a = 1;\r\nb = ;\r\né = ;\r\n").await;
     let ranges = [range((2, 4), (2, 4)), range((0, 4), (0, 5)), range((1, 4), (1, 4))];
     let result = client.call(METHOD, params(&ranges)).await.unwrap();
@@ -126,6 +125,32 @@ async fn a_cancel_reaches_the_model() {
 }
 
 #[tokio::test]
+async fn a_fill_is_brought_to_the_file_and_changes_nothing_outside_its_range() {
+    let script = Script::always(Act::Fill("1, 2)"));
+    let mut client = Client::start(&script).await;
+    client.open_as("rust", URI, "fn a() {\n    e()\n}\n").await;
+    let mut asked = params(&[range((1, 6), (1, 6))]);
+    asked["avoidDraft"] = json!(true);
+    let result = client.call(METHOD, asked).await.unwrap();
+    assert_eq!(result["holes"][0]["newText"], "1, 2");
+    assert!(script.requests()[0].avoid_draft);
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn a_note_is_shown_to_the_model_and_replaced() {
+    let script = Script::always(Act::Fill("b();"));
+    let mut client = Client::start(&script).await;
+    client.open_as("rust", URI, "fn a() {\n    // TODO: call b\n}\n").await;
+    let result = client.call(METHOD, params(&[range((1, 4), (1, 19))])).await.unwrap();
+    assert_eq!(result["holes"][0]["newText"], "b();");
+    let asked = &script.asked()[0];
+    assert_eq!(asked.before, "fn a() {\n    // TODO: call b\n    ");
+    assert_eq!((asked.drafts[0].as_str(), asked.after.as_str()), ("", "\n}\n"));
+    client.finish().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_meant_is_refused_with_its_name() {
     let script = Script::always(Act::Fill("x"));
     let mut client = Client::start(&script).await;
@@ -149,6 +174,8 @@ async fn what_cannot_be_meant_is_refused_with_its_name() {
         (with("alternatives", json!(9)), "alternatives"),
         (both, "threshold"),
         (with("mode", json!("fast")), "fast"),
+        (with("instruction", json!("shorter")), "follows no instructions"),
+        (with("kind", json!("docComment")), "no doc comment"),
         (json!({ "textDocument": { "uri": "file:///other" }, "ranges": [here()] }), "not open"),
     ] {
         let (code, message) = client.call(METHOD, params).await.unwrap_err();

@@ -18,7 +18,35 @@ async fn a_client_that_says_nothing_gets_utf16_and_incremental_sync() {
             "positionEncoding": "utf-16",
             "textDocumentSync": { "openClose": true, "change": 2 },
             "inlineCompletionProvider": true,
-            "experimental": { "diffcoder": { "infill": true, "score": true } },
+            "completionProvider": {},
+            "codeActionProvider": {
+                "codeActionKinds": [
+                    "refactor.rewrite.diffcoder.infill",
+                    "refactor.rewrite.diffcoder.fillAll",
+                    "refactor.rewrite.diffcoder.rewrite",
+                    "quickfix.diffcoder.repair",
+                    "refactor.rewrite.diffcoder.docComment",
+                    "refactor.rewrite.diffcoder.alternatives",
+                ],
+                "resolveProvider": true,
+            },
+            "executeCommandProvider": {
+                "commands": [
+                    "diffcoder.server.infill",
+                    "diffcoder.server.fillAll",
+                    "diffcoder.server.rewrite",
+                    "diffcoder.server.repair",
+                    "diffcoder.server.docComment",
+                    "diffcoder.server.alternatives",
+                ],
+                "workDoneProgress": true,
+            },
+            "experimental": { "diffcoder": {
+                "infill": true,
+                "score": true,
+                "holes": true,
+                "rewrite": { "disabled": "scripted follows no instructions" },
+            } },
         })
     );
     assert_eq!(result["serverInfo"]["name"], "diffcoder-lsp");

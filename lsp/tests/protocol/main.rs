@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
+mod actions;
 mod cancel;
+mod commands;
+mod completion;
 mod encodings;
 mod harness;
+mod holes;
 mod infill;
 mod inline_completion;
 mod lifecycle;

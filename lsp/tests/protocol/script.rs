@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::infiller::{
     Finish, Frame, FrameCell, HoleFill, Infill, InfillError, InfillRequest, InfillStats, Infiller,
-    LikelyToken, Score, ScoreRequest, ScoredToken, Segment,
+    LikelyToken, Score, ScoreRequest, ScoredToken, Segment, Task,
 };
 use parking_lot::Mutex;
 
@@ -42,6 +42,7 @@ pub(crate) struct Asked {
 pub(crate) struct Script {
     act: Box<dyn Fn(&Asked) -> Act + Send + Sync>,
     asked: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<InfillRequest>>,
     n_cancelled: AtomicUsize,
     gate_is_open: AtomicBool,
 }
@@ -56,6 +57,7 @@ impl Script {
         Arc::new(Self {
             act: Box::new(act),
             asked: Mutex::default(),
+            requests: Mutex::default(),
             n_cancelled: AtomicUsize::new(0),
             gate_is_open: AtomicBool::new(false),
         })
@@ -71,6 +73,11 @@ impl Script {
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().clone()
+    }
+
+    /// Every request to fill, in full.
+    pub(crate) fn requests(&self) -> Vec<InfillRequest> {
+        self.requests.lock().clone()
     }
 
     /// Waits until the infiller has begun `n` requests.
@@ -94,6 +101,19 @@ async fn wait_for(what: &str, is_so: impl Fn() -> bool) {
 
 struct Scripted(Arc<Script>);
 
+impl Scripted {
+    fn wait_for_gate(&self, cancel: &CancelToken) -> Result<(), InfillError> {
+        while !self.0.gate_is_open.load(Ordering::Acquire) {
+            if cancel.is_cancelled() {
+                self.0.n_cancelled.fetch_add(1, Ordering::Release);
+                return Err(InfillError::Cancelled);
+            }
+            std::thread::sleep(FORWARD);
+        }
+        Ok(())
+    }
+}
+
 impl Infiller for Scripted {
     fn infill(
         &mut self,
@@ -116,6 +136,7 @@ impl Infiller for Scripted {
             after: after.to_string(),
             drafts: drafts.collect(),
         };
+        self.0.requests.lock().push(request.clone());
         let n_holes = asked.drafts.len();
         let act = (self.0.act)(&asked);
         self.0.asked.lock().push(asked);
@@ -134,13 +155,7 @@ impl Infiller for Scripted {
                 Ok(infill(text, request))
             }
             Act::FillWhenOpened(text) => {
-                while !self.0.gate_is_open.load(Ordering::Acquire) {
-                    if cancel.is_cancelled() {
-                        self.0.n_cancelled.fetch_add(1, Ordering::Release);
-                        return Err(InfillError::Cancelled);
-                    }
-                    std::thread::sleep(FORWARD);
-                }
+                self.wait_for_gate(cancel)?;
                 Ok(infill(text, request))
             }
             Act::Refuse(reason) => Err(InfillError::BadRequest(reason.to_owned())),
@@ -152,7 +167,7 @@ impl Infiller for Scripted {
     fn score(
         &mut self,
         request: &ScoreRequest,
-        _cancel: &CancelToken,
+        cancel: &CancelToken,
     ) -> Result<Score, InfillError> {
         let asked = Asked {
             document: request.document_key.clone(),
@@ -162,8 +177,10 @@ impl Infiller for Scripted {
         };
         let act = (self.0.act)(&asked);
         self.0.asked.lock().push(asked);
-        if let Act::Panic(message) = act {
-            panic!("{message}");
+        match act {
+            Act::Panic(message) => panic!("{message}"),
+            Act::FillWhenOpened(_) => self.wait_for_gate(cancel)?,
+            Act::Fill(_) | Act::Refuse(_) => {}
         }
         let likely = |index: usize| LikelyToken { text: format!("{index}"), probability: 0.5 };
         let token = |(number, (start, character)): (usize, (usize, char))| ScoredToken {
@@ -172,6 +189,10 @@ impl Infiller for Scripted {
             alternatives: (0..request.alternatives).map(likely).collect(),
         };
         Ok(Score { tokens: request.text.char_indices().enumerate().map(token).collect() })
+    }
+
+    fn refusal(&self, task: Task) -> Option<String> {
+        (task == Task::Rewrite).then(|| "scripted follows no instructions".to_owned())
     }
 
     fn model_name(&self) -> &str {

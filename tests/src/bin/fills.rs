@@ -11,7 +11,7 @@ use clap::Parser;
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::Engine;
 use diffcoder_engine::infiller::{Finish, InfillRequest, Infiller as _, Segment};
-use diffcoder_lsp::after_fill::{Drop, Fill, Health, Language, Shape, Site};
+use diffcoder_lsp::after_fill::{Drop, Fill, Health, Language, Shape, Site, finish_within};
 use diffcoder_train::data::corpus::read_split;
 use diffcoder_train::data::{Document, Split, middle};
 use rand_chacha::ChaCha8Rng;
@@ -62,6 +62,7 @@ fn main() -> anyhow::Result<()> {
     ensure!(!holes.is_empty(), "{} has no place for a hole", args.corpus.display());
     let mut engine = load(args.model.as_deref())?;
     let (mut raw, mut finished, mut truth) = (Tally::default(), Tally::default(), Tally::default());
+    let (mut by_hand, mut truth_by_hand) = (Tally::default(), Tally::default());
     let mut drops = [0_usize; 3];
     let mut times = Vec::new();
     for hole in &holes {
@@ -78,6 +79,11 @@ fn main() -> anyhow::Result<()> {
             Err(Drop::Repetition) => drops[1] += 1,
             Err(Drop::Error) => drops[2] += 1,
         }
+        let text = hole.finish_by_hand(&text, end);
+        if !text.trim().is_empty() {
+            by_hand.add(hole, &text, 0);
+        }
+        truth_by_hand.add(hole, &hole.finish_by_hand(hole.middle(), Finish::EndOfText), 0);
         if let Ok((text, reach)) = hole.finish(hole.middle(), Finish::EndOfText) {
             truth.add(hole, &text, reach);
         }
@@ -91,6 +97,8 @@ fn main() -> anyhow::Result<()> {
         ("as the model gives them", &raw),
         ("after the step", &finished),
         ("the missing text, after the step", &truth),
+        ("within the hole, as for ranges named by hand", &by_hand),
+        ("the missing text, within the hole", &truth_by_hand),
     ];
     for (name, tally) in rows {
         writeln!(report, "{}", tally.row(name))?;
@@ -169,6 +177,20 @@ impl Hole<'_> {
 
     fn middle(&self) -> &str {
         &self.document.text[self.span.clone()]
+    }
+
+    /// What a person gets who has named the hole: nothing outside of it changes.
+    fn finish_by_hand(&self, text: &str, end: Finish) -> String {
+        let (before, after) = self.sides();
+        let at = before.len();
+        let fill = Fill { text, is_cut: end != Finish::EndOfText, shape: Shape::Free };
+        finish_within(
+            &format!("{before}{after}"),
+            std::slice::from_ref(&(at..at)),
+            &[fill],
+            Some(self.language),
+        )
+        .concat()
     }
 
     /// What an editor gets: the text and how far it reaches beyond the hole.

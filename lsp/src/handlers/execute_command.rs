@@ -1,0 +1,94 @@
+//! `workspace/executeCommand`: the actions for clients that bind commands; edits go through `workspace/applyEdit`.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use tower_lsp::Client;
+use tower_lsp::gen_lsp_types::{
+    ApplyWorkspaceEditParams, ApplyWorkspaceEditRequest, ExecuteCommandParams, LspAny,
+    MessageActionItem, MessageType, WorkspaceEdit,
+};
+
+use crate::actions::{Action, Order, Results, perform};
+use crate::error::RequestError;
+use crate::progress;
+use crate::state::Session;
+
+/// Longest text of a result that is shown for choosing.
+const MOST_SHOWN_CHARS: usize = 60;
+
+/// Every command of the server.
+pub(crate) fn commands() -> Vec<String> {
+    Action::ALL.map(|action| action.command().to_owned()).to_vec()
+}
+
+pub(crate) async fn handle(
+    session: &Session,
+    client: &Client,
+    params: ExecuteCommandParams,
+) -> Result<Option<LspAny>, RequestError> {
+    let Some(action) = Action::of_command(&params.command) else {
+        let names = commands().join(", ");
+        return Err(bad(format!("there is no command {}: there are {names}", params.command)));
+    };
+    run(session, client, (action, params)).await
+}
+
+/// Carries out an action and has the client apply it.
+async fn run(
+    session: &Session,
+    client: &Client,
+    (action, params): (Action, ExecuteCommandParams),
+) -> Result<Option<LspAny>, RequestError> {
+    let argument = params.arguments.into_iter().flatten().next();
+    let argument = argument.ok_or_else(|| {
+        bad(format!("{} needs one argument: an object with uri and range", params.command))
+    })?;
+    let order = Order::deserialize(argument)
+        .map_err(|error| bad(format!("the argument of {}: {error}", params.command)))?;
+    let token = params.work_done_progress_params.work_done_token;
+    let work = perform(session, action, order);
+    let results = progress::shown(session, client, (action.title(), token), work).await?;
+    let chosen =
+        if action == Action::Alternatives { choose(client, &results).await? } else { Some(0) };
+    if let Some(index) = chosen {
+        apply(client, action, results.edit(session, index)?).await?;
+    }
+    Ok(None)
+}
+
+/// Has a person choose among the results; `None` if they want none of them.
+async fn choose(client: &Client, results: &Results) -> Result<Option<usize>, RequestError> {
+    let title = |(index, text): (usize, String)| {
+        let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let shown: String = line.chars().take(MOST_SHOWN_CHARS).collect();
+        let more = if shown.len() < line.len() { "…" } else { "" };
+        format!("{}: {shown}{more}", index + 1)
+    };
+    let titles: Vec<String> = results.texts().enumerate().map(title).collect();
+    let items = titles
+        .iter()
+        .map(|title| MessageActionItem { title: title.clone(), properties: HashMap::new() })
+        .collect();
+    let answer = client
+        .show_message_request(MessageType::Info, "Which one shall it be?", Some(items))
+        .await
+        .map_err(|error| RequestError::Client(error.to_string()))?;
+    Ok(answer.and_then(|item| titles.iter().position(|title| *title == item.title)))
+}
+
+async fn apply(client: &Client, action: Action, edit: WorkspaceEdit) -> Result<(), RequestError> {
+    let label = Some(action.title().to_owned());
+    let params = ApplyWorkspaceEditParams { label, edit, metadata: None };
+    let answer = client.send_request::<ApplyWorkspaceEditRequest>(params).await;
+    let answer = answer.map_err(|error| RequestError::Client(error.to_string()))?;
+    if answer.applied {
+        return Ok(());
+    }
+    let reason = answer.failure_reason.unwrap_or_else(|| "it gave no reason".to_owned());
+    Err(RequestError::Client(format!("the edit was not applied: {reason}")))
+}
+
+fn bad(reason: String) -> RequestError {
+    RequestError::BadParams(reason)
+}

@@ -1,0 +1,142 @@
+//! Commands: edits through the client, choosing among results, bad arguments.
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Answer, Client, INVALID_PARAMS, REQUEST_CANCELLED, REQUEST_FAILED, URI, code, range,
+};
+use crate::script::{Act, Script};
+
+async fn execute(client: &mut Client, command: &str, argument: Value) -> Answer {
+    let params = json!({ "command": command, "arguments": [argument] });
+    client.call("workspace/executeCommand", params).await
+}
+
+#[tokio::test]
+async fn edits_go_through_the_client_and_its_refusal_is_an_error() {
+    let mut client = Client::start(&Script::always(Act::Fill("new"))).await;
+    client.open_as("rust", URI, "fn a() { todo!() }\nlet b = 1;\n").await;
+    for (command, argument, edits) in [
+        ("fillAll", json!({ "uri": URI }), json!([[range((0, 9), (0, 16)), "new"]])),
+        (
+            "infill",
+            json!({ "uri": URI, "version": 1, "ranges": [range((1, 8), (1, 9)), range((0, 3), (0, 4))] }),
+            json!([[range((0, 3), (0, 4)), "new0"], [range((1, 8), (1, 9)), "new1"]]),
+        ),
+        (
+            "docComment",
+            json!({ "uri": URI, "range": range((0, 9), (0, 9)) }),
+            json!([[range((0, 0), (0, 0)), "/// new\n"]]),
+        ),
+    ] {
+        let command = format!("diffcoder.server.{command}");
+        assert_eq!(execute(&mut client, &command, argument).await, Ok(Value::Null));
+        let change = client.said("workspace/applyEdit").await["edit"]["documentChanges"][0].clone();
+        assert_eq!(change["textDocument"], json!({ "uri": URI, "version": 1 }));
+        let found: Vec<Value> = change["edits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|edit| json!([edit["range"], edit["newText"]]))
+            .collect();
+        assert_eq!(json!(found), edits, "{command}");
+    }
+    client.applies = false;
+    let refused = execute(&mut client, "diffcoder.server.fillAll", json!({ "uri": URI })).await;
+    let (code, message) = refused.unwrap_err();
+    assert_eq!(code, REQUEST_FAILED);
+    assert!(message.contains("read-only"), "{message}");
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn a_person_chooses_among_alternatives() {
+    let script = Script::always(Act::Fill("new\n  line"));
+    let mut client = Client::start(&script).await;
+    client.open(URI, "a = 1;\n").await;
+    let argument = json!({ "uri": URI, "range": range((0, 4), (0, 5)), "alternatives": 3 });
+    client.choice = Some(2);
+    let command = "diffcoder.server.alternatives";
+    assert_eq!(execute(&mut client, command, argument.clone()).await, Ok(Value::Null));
+    let asked = client.said("window/showMessageRequest").await;
+    assert_eq!(asked["actions"][0]["title"], "1: new line");
+    assert_eq!(asked["actions"].as_array().unwrap().len(), 3);
+    let applied = client.said("workspace/applyEdit").await;
+    assert_eq!(applied["edit"]["documentChanges"][0]["edits"][0]["newText"], "2:new\n  line");
+    client.choice = None;
+    assert_eq!(execute(&mut client, command, argument).await, Ok(Value::Null));
+    client.said("window/showMessageRequest").await;
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn the_clients_own_progress_token_is_used() {
+    let script = Script::always(Act::FillWhenOpened("new"));
+    let mut client = Client::start(&script).await;
+    client.open(URI, "a = 1;\n").await;
+    let params = json!({
+        "command": "diffcoder.server.infill",
+        "arguments": [{ "uri": URI, "range": range((0, 4), (0, 5)) }],
+        "workDoneToken": 11,
+    });
+    let id = client.send("workspace/executeCommand", params).await;
+    assert_eq!(client.said("$/progress").await["token"], 11);
+    script.begun(1).await;
+    client.notify("window/workDoneProgress/cancel", json!({ "token": 11 })).await;
+    assert_eq!(code(&client.answer(id).await), REQUEST_CANCELLED);
+    script.cancelled(1).await;
+    assert_eq!(client.said("$/progress").await["value"]["kind"], "end");
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_asked_for_later_stops_a_repair_that_still_plans() {
+    let script = Script::by(|asked| {
+        if asked.drafts[0].len() > 1 { Act::FillWhenOpened("old") } else { Act::Fill("new") }
+    });
+    let mut client = Client::start(&script).await;
+    client.open(URI, "abc = 1;\n").await;
+    let repair = json!({ "uri": URI, "range": range((0, 0), (0, 3)) });
+    let params = json!({ "command": "diffcoder.server.repair", "arguments": [repair] });
+    let id = client.send("workspace/executeCommand", params).await;
+    script.begun(1).await;
+    let infill = json!({ "uri": URI, "range": range((0, 6), (0, 7)) });
+    assert_eq!(execute(&mut client, "diffcoder.server.infill", infill).await, Ok(Value::Null));
+    assert_eq!(code(&client.answer(id).await), REQUEST_CANCELLED);
+    script.cancelled(1).await;
+    let applied = client.said("workspace/applyEdit").await;
+    assert_eq!(applied["edit"]["documentChanges"][0]["edits"][0]["newText"], "new");
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_meant_is_refused_with_its_name() {
+    let script = Script::always(Act::Fill("new"));
+    let mut client = Client::start(&script).await;
+    client.open(URI, "a = 1;\n").await;
+    let here = || json!({ "uri": URI, "range": range((0, 4), (0, 5)) });
+    let with = |name: &str, value: Value| {
+        let mut argument = here();
+        argument[name] = value;
+        argument
+    };
+    for (command, argument, expected_code, expected) in [
+        ("fly", here(), INVALID_PARAMS, "there is no command diffcoder.server.fly"),
+        ("infill", json!({ "uri": URI }), INVALID_PARAMS, "ranges"),
+        ("infill", json!({}), INVALID_PARAMS, "uri"),
+        ("rewrite", with("instruction", json!("shorter")), REQUEST_FAILED, "no instructions"),
+        ("alternatives", with("alternatives", json!(9)), INVALID_PARAMS, "alternatives"),
+        ("docComment", json!({ "uri": URI }), INVALID_PARAMS, "range is missing"),
+        ("docComment", here(), REQUEST_FAILED, "no item"),
+        ("fillAll", json!({ "uri": URI }), REQUEST_FAILED, "nothing here is left open"),
+    ] {
+        let command = format!("diffcoder.server.{command}");
+        let (code, message) = execute(&mut client, &command, argument).await.unwrap_err();
+        assert_eq!(code, expected_code, "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
+    let bare = json!({ "command": "diffcoder.server.infill" });
+    assert_eq!(code(&client.call("workspace/executeCommand", bare).await), INVALID_PARAMS);
+    assert!(script.asked().is_empty());
+    client.finish().await;
+}
