@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::Tokenizer as HfTokenizer;
 
+use crate::decode::lead::TokenBytes;
 use crate::error::{EngineError, Result};
 
 /// Strings of the special tokens of our own models: Seed-Coder's, and those that our layouts add.
@@ -217,11 +218,47 @@ impl Tokenizer {
         Ok((encoding.get_ids().to_vec(), starts))
     }
 
+    /// Byte of `text` at which its last pre-token starts: what the tokenizer would not join with what stands before it.
+    pub fn last_word_start(&self, text: &str) -> Result<usize> {
+        let encoding = self
+            .inner
+            .encode(text, false)
+            .map_err(|error| EngineError::Tokenizer(format!("cannot encode: {error}")))?;
+        let words = encoding.get_word_ids();
+        let Some(last) = words.last() else { return Ok(text.len()) };
+        let first = words.iter().position(|word| word == last).unwrap_or(0);
+        // Its own start may leave out a blank that belongs to it (`trim_offsets`).
+        let before = first.checked_sub(1).and_then(|before| encoding.get_offsets().get(before));
+        Ok(before.map_or(0, |&(_, end)| end))
+    }
+
+    /// What each id spells; `None` for special tokens and for those that are not in the byte-level alphabet.
+    pub fn token_bytes(&self) -> TokenBytes {
+        let added = self.inner.get_added_tokens_decoder();
+        let spell = |id: u32| -> Option<Box<[u8]>> {
+            if added.contains_key(&id) {
+                return None;
+            }
+            self.inner.id_to_token(id)?.chars().map(byte_of).collect()
+        };
+        TokenBytes::new((0..self.vocab_size() as u32).map(spell).collect())
+    }
+
     /// Text of `ids`; special tokens are left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner
             .decode(ids, true)
             .map_err(|error| EngineError::Tokenizer(format!("cannot decode: {error}")))
+    }
+}
+
+/// The byte that a character of the byte-level alphabet stands for: printable Latin-1 for itself, the other bytes in
+/// order from U+0100 on.
+fn byte_of(c: char) -> Option<u8> {
+    let is_itself = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    match u32::from(c) {
+        code @ 0..=0xff => Some(code as u8).filter(|&byte| is_itself(byte)),
+        code => (0..=u8::MAX).filter(|&byte| !is_itself(byte)).nth((code - 0x100) as usize),
     }
 }
 

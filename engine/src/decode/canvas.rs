@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::lead::Lead;
+
 /// Prompt and generated region. A committed token never changes.
 #[derive(Clone, Debug)]
 pub struct Canvas {
@@ -10,6 +12,8 @@ pub struct Canvas {
     cells: Vec<Cell>,
     /// Tokens that may not stand at a place: (position, token).
     bans: Vec<(usize, u32)>,
+    /// What the generated text must begin with.
+    lead: Option<Lead>,
 }
 
 /// State of one generated position.
@@ -40,7 +44,26 @@ impl Canvas {
             prompt_len: prompt.len(),
             cells: region.iter().map(cell).collect(),
             bans: Vec::new(),
+            lead: None,
         }
+    }
+
+    /// The same, whose text has to begin with `lead`.
+    pub fn with_lead(self, lead: Option<Lead>) -> Self {
+        Self { lead, ..self }
+    }
+
+    /// What the generated text begins with, as given.
+    pub fn lead(&self) -> &str {
+        self.lead.as_ref().map_or("", Lead::text)
+    }
+
+    /// The position that spells the next part of the lead, and the tokens that can; `None` once it is spelled.
+    pub(super) fn lead_at(&self) -> Option<(usize, Vec<u32>)> {
+        let lead = self.lead.as_ref()?;
+        let decided = self.gapless();
+        let candidates = lead.candidates(&self.generated()[..decided])?;
+        (decided < self.cells.len()).then(|| (self.prompt_len + decided, candidates))
     }
 
     /// Prompt and generated region.

@@ -6,6 +6,7 @@
 
 pub mod canvas;
 pub mod case;
+pub mod lead;
 pub mod policy;
 pub mod sample;
 pub mod schedule;
@@ -310,9 +311,12 @@ impl<M: Forward> Run<'_, M> {
         })?;
         self.forwards.denoise += 1;
         let end = rule.stop.waiting();
+        let lead = self.canvas.lead_at();
         let mut sum = 0.0;
         for (index, row) in logits.to_vec2::<f32>()?.iter().enumerate() {
-            let draw = Draw { position: first + index, step: 0, banned: &[] };
+            let position = first + index;
+            let only = lead.as_ref().filter(|(at, _)| *at == position).map(|(_, only)| &only[..]);
+            let draw = Draw { position, step: 0, banned: &[], only };
             let choice = self.decoder.sampler.choose(row, draw);
             sum += choice.confidence.ln();
             if Some(choice.token) == end {
@@ -327,43 +331,61 @@ impl<M: Forward> Run<'_, M> {
         let rule = self.decoder.rule;
         // A block that is given in full takes no denoising step, but its end token counts.
         self.check_end(block.clone())?;
+        // What the fill has to begin with comes first and alone: what follows depends on how it is spelled.
+        let mut step = 0;
+        while self.canvas.lead_at().is_some_and(|(at, _)| block.contains(&at)) {
+            self.denoising_step(&block, Turn { step, planned: 1 })?;
+            step += 1;
+        }
         let masks = self.canvas.masked_in(block.clone()).len();
-        for (step, planned) in schedule::plan(rule.unmasking, masks).into_iter().enumerate() {
-            let masked = self.canvas.masked_in(block.clone());
-            let (Some(&first), Some(&last)) = (masked.first(), masked.last()) else { break };
-            // In fused mode the rows before the block ride along; what is more than one chunk goes ahead.
-            self.fill_cache(block.start, Purpose::Commit)?;
-            self.poll()?;
-            let from = self.cache.committed();
-            let logits = self.decoder.model.forward(Rows {
-                cache: self.cache,
-                tokens: &self.canvas.tokens()[from..block.end],
-                mask: SequenceMask::BlockCausal { block: rule.block_length },
-                commit: block.start - from,
-                logits: first - from..last + 1 - from,
-            })?;
-            self.commit_best(&masked, &logits.to_vec2::<f32>()?, Turn { step, planned });
-            self.forwards.denoise += 1;
-            self.watch.on_step(self.canvas, self.forwards);
-            self.check_end(block.clone())?;
+        for planned in schedule::plan(rule.unmasking, masks) {
+            self.denoising_step(&block, Turn { step, planned })?;
+            step += 1;
         }
         Ok(())
+    }
+
+    /// One forward over a block with masks, and the commits that follow from it.
+    fn denoising_step(&mut self, block: &Range<usize>, turn: Turn) -> Result<(), Leave> {
+        let rule = self.decoder.rule;
+        let masked = self.canvas.masked_in(block.clone());
+        let (Some(&first), Some(&last)) = (masked.first(), masked.last()) else { return Ok(()) };
+        // In fused mode the rows before the block ride along; what is more than one chunk goes ahead.
+        self.fill_cache(block.start, Purpose::Commit)?;
+        self.poll()?;
+        let from = self.cache.committed();
+        let logits = self.decoder.model.forward(Rows {
+            cache: self.cache,
+            tokens: &self.canvas.tokens()[from..block.end],
+            mask: SequenceMask::BlockCausal { block: rule.block_length },
+            commit: block.start - from,
+            logits: first - from..last + 1 - from,
+        })?;
+        self.commit_best(&masked, &logits.to_vec2::<f32>()?, turn);
+        self.forwards.denoise += 1;
+        self.watch.on_step(self.canvas, self.forwards);
+        self.check_end(block.clone())
     }
 
     /// Commits what the pick rule takes among `masked`; row 0 of `logits` belongs to the first of them.
     fn commit_best(&mut self, masked: &[usize], logits: &[Vec<f32>], turn: Turn) {
         let Decoder { rule, sampler, .. } = self.decoder;
         let end = rule.stop.waiting();
+        let lead = self.canvas.lead_at();
         let choose = |&position: &usize| {
+            let only = lead.as_ref().filter(|(at, _)| *at == position).map(|(_, only)| &only[..]);
             let mut banned = self.canvas.banned_at(position);
             banned.extend(end.filter(|_| position == self.canvas.prompt_len()));
-            let draw = Draw { position, step: turn.step, banned: &banned };
+            let draw = Draw { position, step: turn.step, banned: &banned, only };
             sampler.choose(&logits[position - masked[0]], draw)
         };
         let choices: Vec<Choice> = masked.iter().map(choose).collect();
         let confidences: Vec<f64> = choices.iter().map(|choice| choice.confidence).collect();
         let waits = |index: usize, picked: &[usize]| {
-            end == Some(choices[index].token) && !(0..index).all(|left| picked.contains(&left))
+            let behind_lead = lead.as_ref().is_some_and(|(at, _)| *at != masked[index]);
+            behind_lead
+                || end == Some(choices[index].token)
+                    && !(0..index).all(|left| picked.contains(&left))
         };
         let call = self.forwards.calls();
         for index in policy::pick(rule.unmasking, turn.planned, &confidences, waits) {

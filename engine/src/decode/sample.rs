@@ -31,7 +31,8 @@ impl Candidates {
 pub struct Choice {
     /// The token.
     pub token: u32,
-    /// Its probability under the raw logits, whatever temperature, nucleus or candidates say. 0 to 1.
+    /// Its probability under the raw logits, whatever temperature, nucleus or candidates say; among [`Draw::only`] where
+    /// that is given. 0 to 1.
     pub confidence: f64,
 }
 
@@ -44,6 +45,8 @@ pub struct Draw<'a> {
     pub step: usize,
     /// Ids that may not be chosen here.
     pub banned: &'a [u32],
+    /// The only ids that may be chosen here, ascending; `None` where all may.
+    pub only: Option<&'a [u32]>,
 }
 
 /// How one token is chosen.
@@ -73,7 +76,15 @@ impl Sampler {
         } else {
             self.best(logits.iter().map(|&logit| f64::from(logit)), draw)
         };
-        Choice { token: token as u32, confidence: confidence(logits, token) }
+        let confidence = match draw.only {
+            None => confidence(logits, token),
+            // What is known to stand here anyway says nothing for or against the model.
+            Some(ids) => {
+                let known: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
+                ids.binary_search(&(token as u32)).map_or(0.0, |at| confidence(&known, at))
+            }
+        };
+        Choice { token: token as u32, confidence }
     }
 
     /// `argmax(l - T ln(-ln u))`, which draws from `softmax(l / T)`.
@@ -116,7 +127,10 @@ impl Sampler {
     }
 
     fn allows(&self, id: usize, draw: Draw<'_>) -> bool {
-        self.candidates.allows(id) && !draw.banned.contains(&(id as u32))
+        let id_here = id as u32;
+        self.candidates.allows(id)
+            && !draw.banned.contains(&id_here)
+            && draw.only.is_none_or(|only| only.binary_search(&id_here).is_ok())
     }
 
     /// The first allowed id with the largest score.
@@ -145,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    const HERE: Draw<'_> = Draw { position: 7, step: 1, banned: &[] };
+    const HERE: Draw<'_> = Draw { position: 7, step: 1, banned: &[], only: None };
 
     fn sampler(temperature: f64, top_p: f64) -> Sampler {
         let rng = ChaCha8Rng::seed_from_u64(11);
@@ -156,9 +170,8 @@ mod tests {
     fn counts(sampler: &Sampler, logits: &[f32]) -> [usize; 4] {
         let mut counts = [0; 4];
         for position in 0..4000 {
-            counts
-                [sampler.choose(logits, Draw { position, step: 0, banned: &[] }).token as usize] +=
-                1;
+            counts[sampler.choose(logits, Draw { position, step: 0, banned: &[], only: None }).token
+                as usize] += 1;
         }
         counts
     }
@@ -182,7 +195,10 @@ mod tests {
         assert_eq!(sampler(0.0, 1.0).choose(&logits, HERE).token, 1);
         text.temperature = 5.0;
         assert!((0..500).all(|position| {
-            matches!(text.choose(&logits, Draw { position, step: 0, banned: &[] }).token, 0 | 2)
+            matches!(
+                text.choose(&logits, Draw { position, step: 0, banned: &[], only: None }).token,
+                0 | 2
+            )
         }));
     }
 
@@ -211,7 +227,9 @@ mod tests {
     fn a_draw_depends_on_its_place_alone() {
         let logits: Vec<f32> = (0..64).map(|id| (id % 7) as f32 * 0.1).collect();
         let sampler = sampler(2.0, 1.0);
-        let at = |position, step| sampler.choose(&logits, Draw { position, step, banned: &[] });
+        let at = |position, step| {
+            sampler.choose(&logits, Draw { position, step, banned: &[], only: None })
+        };
         assert_eq!(at(3, 0), at(3, 0));
         assert!((0..20).any(|position| at(position, 0) != at(position, 1)));
         assert!((0..20).any(|position| at(position, 0) != at(position + 1, 0)));

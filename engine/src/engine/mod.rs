@@ -7,12 +7,14 @@ mod serving;
 mod several;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::cancel::CancelToken;
+use crate::decode::lead::TokenBytes;
 use crate::decode::sample::{Candidates, Sampler};
 use crate::error::EngineError;
 use crate::infiller::{
@@ -27,6 +29,7 @@ use crate::model::ops::Ops;
 use crate::model::weights::Weights;
 use crate::prefix_cache::{CacheLimits, PrefixCache};
 use crate::prompt::budget::WindowState;
+use crate::prompt::format::PromptFormat;
 use crate::tokenizer::Tokenizer;
 use one::Session;
 use serving::{Serving, check_request};
@@ -60,6 +63,8 @@ pub struct Engine {
     serving: Serving,
     prefixes: PrefixCache<KvCache>,
     windows: DocumentWindows,
+    /// What the tokens spell, where cut words are taken back into the fill.
+    token_bytes: Option<Arc<TokenBytes>>,
 }
 
 /// Windows by document key, least recently used first.
@@ -119,7 +124,11 @@ impl Engine {
         serving.check(config, &tokenizer)?;
         let model = Model::new(config, weights, Ops::default())?;
         let prefixes = PrefixCache::new(serving.block_length, CacheLimits::default());
-        Ok(Self { name, model, tokenizer, serving, prefixes, windows: DocumentWindows::default() })
+        // Only our own models were measured with it.
+        let heals = serving.format == PromptFormat::Holes;
+        let token_bytes = heals.then(|| Arc::new(tokenizer.token_bytes()));
+        let windows = DocumentWindows::default();
+        Ok(Self { name, model, tokenizer, serving, prefixes, windows, token_bytes })
     }
 
     /// The same engine, whose prefills round the operands of matrix products to bf16 where the CPU multiplies those
@@ -128,6 +137,12 @@ impl Engine {
     /// Prompts of many tokens are read several times faster, and the logits after them move by the rounding.
     pub fn with_bf16_prefill(mut self) -> Self {
         self.model = self.model.with_prefill(Ops::Fused { precision: Precision::Bf16 });
+        self
+    }
+
+    /// The same engine, which leaves words that the cursor cuts in the prompt instead of taking them into the fill.
+    pub fn without_healing(mut self) -> Self {
+        self.token_bytes = None;
         self
     }
 

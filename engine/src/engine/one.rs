@@ -5,13 +5,16 @@ use std::time::Instant;
 use super::Engine;
 use crate::cancel::CancelToken;
 use crate::decode::canvas::{Canvas, Cell};
+use crate::decode::lead::Lead;
 use crate::decode::sample::Sampler;
 use crate::decode::stats::ForwardCounts;
 use crate::decode::stop::StopRule;
 use crate::decode::{CommitMode, DecodeRule, Decoder, End, FirstLook, Interrupt, Outcome, Watch};
 use crate::error::EngineError;
 use crate::frame;
-use crate::infiller::{Finish, Frame, HoleFill, InfillError, InfillLimits, InfillStats, Sampling};
+use crate::infiller::{
+    Finish, Frame, FrameCell, HoleFill, InfillError, InfillLimits, InfillStats, Sampling,
+};
 use crate::tokenizer::Tokenizer;
 
 /// One request while it runs: who follows it, and what it has cost so far.
@@ -43,18 +46,17 @@ impl Session<'_> {
 }
 
 impl Engine {
-    /// Fills hole `hole`, whose prompt is `prompt`.
+    /// Fills hole `hole`, whose prompt is `prompt`; the fill is what follows `lead`, the text taken out of the prompt.
     ///
     /// A fill that the request wants to avoid is decoded again from its least sure token on, which is banned there.
     pub(super) fn fill_prompt(
         &mut self,
-        prompt: &[u32],
+        (prompt, lead): (&[u32], &str),
         hole: usize,
         sampling: &Sampling,
         session: &mut Session<'_>,
     ) -> Result<Filled, InfillError> {
-        let limits = session.limits;
-        let mut canvas = self.canvas(prompt, limits.max_tokens);
+        let mut canvas = self.canvas((prompt, lead), self.limit(session.limits, lead)?);
         let (mut filled, mut n_tokens) = self.denoise(&mut canvas, hole, sampling, session)?;
         for _ in 0..MOST_REJECTIONS {
             let unwanted = session.avoid.get(hole).is_some_and(|text| *text == filled.fill.text);
@@ -104,11 +106,11 @@ impl Engine {
     /// How sure the model is of the first block of a fill behind `prompt`; lower than any number where it would be empty.
     pub(super) fn first_look(
         &mut self,
-        prompt: &[u32],
+        (prompt, lead): (&[u32], &str),
         sampling: &Sampling,
         session: &mut Session<'_>,
     ) -> Result<f64, InfillError> {
-        let mut canvas = self.canvas(prompt, self.serving.block_length);
+        let mut canvas = self.canvas((prompt, lead), self.serving.block_length);
         let mut keys = self.prefixes.take(prompt).unwrap_or_else(|| self.model.new_cache());
         let sampler = self.sampler(sampling);
         let mut follower = Follower::silent(session.cancel, session.limits, &self.tokenizer);
@@ -128,9 +130,16 @@ impl Engine {
 
     /// Masks behind `prompt` up to a block edge: models have only ever seen whole blocks. What lies past the limit is
     /// decoded and cut off.
-    fn canvas(&self, prompt: &[u32], max_tokens: usize) -> Canvas {
-        let end = (prompt.len() + max_tokens).next_multiple_of(self.serving.block_length);
-        Canvas::masks(prompt, end - prompt.len(), self.tokenizer.special().mask)
+    fn canvas(&self, (prompt, lead): (&[u32], &str), tokens: usize) -> Canvas {
+        let end = (prompt.len() + tokens).next_multiple_of(self.serving.block_length);
+        let mask = self.tokenizer.special().mask;
+        let lead = self.token_bytes.as_ref().and_then(|tokens| Lead::new(lead, tokens));
+        Canvas::masks(prompt, end - prompt.len(), mask).with_lead(lead)
+    }
+
+    /// Most tokens on the canvas of a fill: what the prompt gave up for the lead is there in addition.
+    fn limit(&self, limits: &InfillLimits, lead: &str) -> Result<usize, EngineError> {
+        Ok(limits.max_tokens + self.tokenizer.encode(lead)?.len())
     }
 
     fn decoder<'a>(
@@ -154,7 +163,7 @@ impl Engine {
         outcome: &Outcome,
         limits: &InfillLimits,
     ) -> Result<(Filled, usize), EngineError> {
-        let limit = limits.max_tokens;
+        let limit = self.limit(limits, canvas.lead())?;
         let (len, finish) = match outcome.end {
             End::EndToken(len) if len <= limit => (len, Finish::EndOfText),
             End::EndToken(_) | End::CanvasFull => (limit, Finish::TokenLimit),
@@ -183,9 +192,25 @@ impl Engine {
             tokens = self.tokenizer.encode(&text)?;
             finish = Finish::LineLimit;
         }
+        // A decode that ends before it has spelled the lead has nothing to say.
+        let text = text.strip_prefix(canvas.lead()).unwrap_or_default().to_owned();
         let fill = HoleFill { text, confidence: confidence as f32, finish };
         Ok((Filled { fill, tokens }, logs.len()))
     }
+}
+
+/// The cells without the text that stands before the hole.
+fn behind(mut lead: &str, mut cells: Vec<FrameCell>) -> Vec<FrameCell> {
+    for cell in &mut cells {
+        let FrameCell::Committed { text, .. } = cell else { break };
+        let shared = text.bytes().zip(lead.bytes()).take_while(|(a, b)| a == b).count();
+        if shared == 0 && !text.is_empty() {
+            break;
+        }
+        *text = text[shared..].to_owned();
+        lead = &lead[shared..];
+    }
+    cells
 }
 
 /// Where line number `count` (from 1) of a text ends, if there is one more behind it.
@@ -255,7 +280,7 @@ impl Watch for Follower<'_> {
             }
         }
         let Some(on_frame) = &mut self.on_frame else { return };
-        match frame::cells(self.tokenizer, canvas) {
+        match frame::cells(self.tokenizer, canvas).map(|cells| behind(canvas.lead(), cells)) {
             Ok(cells) => {
                 let forwards = self.forwards_before + forwards.total();
                 on_frame(&Frame { hole: self.hole, forwards, cells });

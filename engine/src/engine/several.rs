@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use super::Engine;
 use super::one::{Filled, Session};
 use super::serving::bad;
+use crate::error::EngineError;
 use crate::infiller::{FillMode, HoleFill, InfillError, InfillRequest, Sampling, Segment};
 use crate::prompt::format::PromptFormat;
+use crate::prompt::heal::fill_start;
 use crate::prompt::joint::{JointPrompt, Piece, joint_prompt};
 use crate::prompt::layout::Layout;
 
@@ -80,15 +82,17 @@ impl Engine {
             (FillMode::Independent, _) | (_, 1) => {
                 let none: [Option<Filled>; 0] = [];
                 for (hole, fill) in filled.iter_mut().enumerate() {
-                    let prompt = self.prompt_of(request, pieces, hole, &none)?;
-                    *fill = Some(self.fill_prompt(&prompt, hole, sampling, session)?);
+                    let (prompt, lead) = self.prompt_of(request, pieces, hole, &none)?;
+                    *fill = Some(self.fill_prompt((&prompt, &lead), hole, sampling, session)?);
                 }
             }
             (FillMode::InTurn, _) => {
                 self.fill_in_turn((request, pieces), sampling, session, &mut filled)?;
             }
             (FillMode::Joint, _) => match self.joint_prompt_of(request, pieces)? {
-                Some(prompt) => self.fill_jointly(prompt, sampling, session, &mut filled)?,
+                Some((prompt, leads)) => {
+                    self.fill_jointly((prompt, &leads), sampling, session, &mut filled)?;
+                }
                 None => self.fill_in_turn((request, pieces), sampling, session, &mut filled)?,
             },
         }
@@ -97,15 +101,16 @@ impl Engine {
         Ok(fills)
     }
 
-    /// The prompt of one hole, the others being text.
+    /// The prompt of one hole, the others being text, and what the fill has to begin with.
     fn prompt_of(
         &mut self,
         request: &InfillRequest,
         pieces: &Pieces<'_>,
         hole: usize,
         filled: &[Option<Filled>],
-    ) -> Result<Vec<u32>, InfillError> {
+    ) -> Result<(Vec<u32>, String), InfillError> {
         let [left, right] = pieces.around(hole, filled);
+        let (left, lead) = self.heal(&left)?;
         let layout = Layout {
             tokenizer: &self.tokenizer,
             format: self.serving.format,
@@ -116,7 +121,17 @@ impl Engine {
             0 => Cow::Borrowed(&request.document_key),
             _ => Cow::Owned(format!("{}#{hole}", request.document_key)),
         };
-        Ok(layout.prompt(&left, &right, self.windows.of(&key))?.tokens)
+        let prompt = layout.prompt(left, &right, self.windows.of(&key))?;
+        Ok((prompt.tokens, lead.to_owned()))
+    }
+
+    /// Text before a hole, cut where the fill begins.
+    fn heal<'a>(&self, left: &'a str) -> Result<(&'a str, &'a str), EngineError> {
+        let start = match &self.token_bytes {
+            Some(_) => fill_start(&self.tokenizer, left)?,
+            None => left.len(),
+        };
+        Ok(left.split_at(start))
     }
 
     /// One prompt for all holes, where the model knows such and they fit.
@@ -124,7 +139,7 @@ impl Engine {
         &self,
         request: &InfillRequest,
         pieces: &Pieces<'_>,
-    ) -> Result<Option<JointPrompt>, InfillError> {
+    ) -> Result<Option<(JointPrompt, Vec<String>)>, InfillError> {
         let serving = self.serving;
         if !serving.multi_hole || serving.format != PromptFormat::Holes {
             return Ok(None);
@@ -136,13 +151,26 @@ impl Engine {
         if room < context / PROMPT_SHARE {
             return Ok(None);
         }
-        Ok(joint_prompt(&self.tokenizer, &pieces.pieces, serving.block_length, room)?)
+        let mut leads = vec![String::new(); pieces.n_holes()];
+        let mut cut = Vec::with_capacity(pieces.pieces.len());
+        for (index, piece) in pieces.pieces.iter().enumerate() {
+            cut.push(match (*piece, pieces.pieces.get(index + 1)) {
+                (Piece::Text(text), Some(&Piece::Hole(hole))) => {
+                    let (text, lead) = self.heal(text)?;
+                    leads[hole] = lead.to_owned();
+                    Piece::Text(text)
+                }
+                (piece, _) => piece,
+            });
+        }
+        let prompt = joint_prompt(&self.tokenizer, &cut, serving.block_length, room)?;
+        Ok(prompt.map(|prompt| (prompt, leads)))
     }
 
     /// Any order: before each fill every open hole's first block is looked at, and the surest hole goes next.
     fn fill_jointly(
         &mut self,
-        prompt: JointPrompt,
+        (prompt, leads): (JointPrompt, &[String]),
         sampling: &Sampling,
         session: &mut Session<'_>,
         filled: &mut [Option<Filled>],
@@ -156,7 +184,7 @@ impl Engine {
                     break;
                 }
                 tokens.push(openers[hole]);
-                let sure = self.first_look(&tokens, sampling, session)?;
+                let sure = self.first_look((&tokens, &leads[hole]), sampling, session)?;
                 tokens.pop();
                 if sure > best.1 {
                     best = (index, sure);
@@ -164,7 +192,7 @@ impl Engine {
             }
             let hole = open.remove(best.0);
             tokens.push(openers[hole]);
-            let fill = self.fill_prompt(&tokens, hole, sampling, session)?;
+            let fill = self.fill_prompt((&tokens, &leads[hole]), hole, sampling, session)?;
             tokens.extend(&fill.tokens);
             let format = self.serving.format;
             format.close(&mut tokens, self.tokenizer.special(), self.serving.block_length);
@@ -185,13 +213,13 @@ impl Engine {
     ) -> Result<(), InfillError> {
         let mut order = Vec::with_capacity(filled.len());
         for hole in 0..filled.len() {
-            let prompt = self.prompt_of(request, pieces, hole, filled)?;
-            order.push((self.first_look(&prompt, sampling, session)?, hole));
+            let (prompt, lead) = self.prompt_of(request, pieces, hole, filled)?;
+            order.push((self.first_look((&prompt, &lead), sampling, session)?, hole));
         }
         order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         for (_, hole) in order {
-            let prompt = self.prompt_of(request, pieces, hole, filled)?;
-            filled[hole] = Some(self.fill_prompt(&prompt, hole, sampling, session)?);
+            let (prompt, lead) = self.prompt_of(request, pieces, hole, filled)?;
+            filled[hole] = Some(self.fill_prompt((&prompt, &lead), hole, sampling, session)?);
         }
         Ok(())
     }

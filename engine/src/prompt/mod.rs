@@ -2,5 +2,6 @@
 
 pub mod budget;
 pub mod format;
+pub mod heal;
 pub mod joint;
 pub mod layout;

@@ -5,6 +5,7 @@
 mod decode;
 mod engine;
 mod golden;
+mod healing;
 mod score;
 mod several;
 mod support;

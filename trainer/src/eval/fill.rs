@@ -14,6 +14,15 @@ use diffcoder_engine::infiller::{
     Segment, Unmasking,
 };
 
+/// Whether a word that the cursor cuts is taken into the fill.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Healing {
+    /// As the engine serves.
+    On,
+    /// It stays in the prompt.
+    Off,
+}
+
 /// An engine that fills one hole after another.
 pub(super) struct Filler {
     engine: Engine,
@@ -36,8 +45,13 @@ pub(super) struct Filled {
 
 impl Filler {
     /// Loads a model directory. Nothing is cached yet, so that no rule profits from the prompts of another.
-    pub(super) fn open(dir: &Path, unmasking: Unmasking) -> Result<Self> {
-        Ok(Self { engine: Engine::from_dir(dir)?, unmasking, asked: 0 })
+    pub(super) fn open(dir: &Path, unmasking: Unmasking, healing: Healing) -> Result<Self> {
+        let engine = Engine::from_dir(dir)?;
+        let engine = match healing {
+            Healing::On => engine,
+            Healing::Off => engine.without_healing(),
+        };
+        Ok(Self { engine, unmasking, asked: 0 })
     }
 
     /// Fills the hole between two texts with at most `max_tokens` tokens.

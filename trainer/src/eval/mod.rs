@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::data::corpus::read_split;
 use crate::data::holes::HoleKind;
 use crate::data::{Document, Language, Split};
-use fill::{Filler, rule_name};
+use fill::{Filler, Healing, rule_name};
 use humaneval::{Completer, Completions, Problems};
 use infill::HoleSets;
 use sandbox::{Limits, Sandbox};
@@ -56,6 +56,9 @@ pub struct EvalArgs {
     /// Commit from left to right, as far as the threshold is reached, instead of the surest masks.
     #[arg(long, conflicts_with = "steps")]
     sequential: bool,
+    /// Whether a word that the cursor cuts is taken into the fill.
+    #[arg(long, value_enum, default_value = "on")]
+    healing: Healing,
     /// Denoising steps of a block instead of a threshold.
     #[arg(long)]
     steps: Option<usize>,
@@ -128,7 +131,7 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
             let unmasking = args.unmasking();
             let model = args.model()?;
             let report = multi_hole::measure(
-                &|| Filler::open(model, unmasking),
+                &|| Filler::open(model, unmasking, args.healing),
                 &args.documents()?,
                 count,
                 (rule_name(unmasking), args.max_tokens),
@@ -174,13 +177,13 @@ impl EvalArgs {
         let sets = HoleSets::choose(&self.documents()?, kinds, count)?;
         let unmasking = self.unmasking();
         if self.calibrate {
-            let mut filler = Filler::open(self.model()?, unmasking)?;
+            let mut filler = Filler::open(self.model()?, unmasking, self.healing)?;
             let rule = rule_name(unmasking);
             let report = calibrate::measure(&mut filler, &sets, (rule, self.max_tokens))?;
             return self.print(&report, &report.table());
         }
         let measure = |unmasking| {
-            let mut filler = Filler::open(self.model()?, unmasking)?;
+            let mut filler = Filler::open(self.model()?, unmasking, self.healing)?;
             infill::measure(&mut filler, &sets, (rule_name(unmasking), self.max_tokens))
         };
         let Some(out) = &self.out else {
@@ -214,7 +217,7 @@ impl EvalArgs {
             let mut completer = match self.completions {
                 Completions::Canonical | Completions::Mutated => None,
                 Completions::Model => Some(Completer {
-                    filler: Filler::open(self.model()?, unmasking)?,
+                    filler: Filler::open(self.model()?, unmasking, self.healing)?,
                     rule: rule_name(unmasking),
                     max_tokens: self.max_tokens,
                 }),
