@@ -36,6 +36,13 @@ pub(crate) enum RequestError {
     DocumentClosed(String),
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// `initializationOptions.trusted` is false.
+    #[error(
+        "the editor does not trust this workspace, so nothing is computed: trust it, then restart the server"
+    )]
+    Untrusted,
+    #[error("there is no model: {0}")]
+    NoModel(String),
     #[error(transparent)]
     Infill(#[from] InfillError),
     #[error("internal error, please report it: {0}")]
@@ -61,6 +68,8 @@ impl RequestError {
             | Self::ShuttingDown
             | Self::Infill(InfillError::Cancelled) => jsonrpc::ErrorCode::RequestCancelled,
             Self::OutOfStep(_)
+            | Self::Untrusted
+            | Self::NoModel(_)
             | Self::Infill(InfillError::BadRequest(_) | InfillError::Model(_)) => REQUEST_FAILED,
             Self::Panicked(_) => jsonrpc::ErrorCode::InternalError,
         }

@@ -3,11 +3,14 @@
 //! It knows the engine only by `diffcoder_engine::infiller` and `diffcoder_engine::cancel`.
 
 pub mod after_fill;
+pub mod backend;
+pub mod config;
 pub mod line_endings;
 pub mod position;
 pub mod server;
 
 mod admission;
+mod announcer;
 mod capabilities;
 mod context;
 mod document;
@@ -15,5 +18,7 @@ mod error;
 mod frames;
 mod framing;
 mod handlers;
+mod model_state;
 mod state;
+mod status;
 mod worker;

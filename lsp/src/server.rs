@@ -10,27 +10,30 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diffcoder_engine::infiller::Infiller;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::Handle;
 use tower_lsp::gen_lsp_types::{
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, InitializeParams, InitializeResult,
-    InlineCompletionParams, InlineCompletionResponse, LspAny,
+    DidChangeConfigurationParams, DidChangeWorkspaceFoldersParams, DidCloseTextDocumentParams,
+    DidOpenTextDocumentParams, ExecuteCommandParams, InitializeParams, InitializeResult,
+    InitializedParams, InlineCompletionParams, InlineCompletionResponse, LspAny,
 };
 use tower_lsp::jsonrpc::Result;
 use tower_lsp::{Client, LanguageServer, LspService};
 
 use crate::admission::Admission;
+use crate::announcer;
+use crate::backend::Backend;
 use crate::error::{answer, notice};
 use crate::framing::forward_messages;
 use crate::handlers::document_text::{DocumentText, DocumentTextParams};
 use crate::handlers::infill::{InfillParams, InfillResult};
 use crate::handlers::score::{ScoreParams, ScoreResult};
 use crate::handlers::{
-    did_change, did_close, did_open, document_text, infill, initialize, inline_completion, score,
-    shutdown,
+    configuration, did_change, did_close, did_open, document_text, execute_command, infill,
+    initialize, initialized, inline_completion, score, shutdown, status,
 };
 use crate::state::Session;
+use crate::status::StatusResult;
 use crate::worker::Worker;
 
 /// Far more than the worker's queue ever holds open. tower-lsp's default of 4 would let four slow infills hold up
@@ -61,8 +64,8 @@ impl From<SessionEnd> for ExitCode {
 }
 
 /// Serves one client over this process's stdin and stdout until it exits. Nothing else may write to stdout.
-pub async fn serve_stdio(infiller: Box<dyn Infiller>) -> SessionEnd {
-    serve(read_stdin(), tokio::io::stdout(), infiller).await
+pub async fn serve_stdio(backend: Backend) -> SessionEnd {
+    serve(read_stdin(), tokio::io::stdout(), backend).await
 }
 
 /// Serves one client over `read` and `write` until it sends `exit` or closes `read`.
@@ -71,10 +74,12 @@ pub async fn serve_stdio(infiller: Box<dyn Infiller>) -> SessionEnd {
 pub async fn serve(
     read: impl AsyncRead + Send + Unpin + 'static,
     write: impl AsyncWrite,
-    infiller: Box<dyn Infiller>,
+    backend: impl Into<Backend>,
 ) -> SessionEnd {
-    let (worker, worker_end) = Worker::start(infiller);
-    let session = Arc::new(Session::new(worker));
+    let Backend { loader, mut config, on_settings } = backend.into();
+    let model_dir = config.settings("", "").model_dir().map(Into::into);
+    let (worker, worker_end) = Worker::start(loader, model_dir);
+    let session = Arc::new(Session::new(worker, config, on_settings));
     let (service, socket) = LspService::build_with_lifecycle_methods(|client| Server {
         session: Arc::clone(&session),
         client,
@@ -82,9 +87,15 @@ pub async fn serve(
     .custom_method("textDocument/didOpen", Server::did_open)
     .custom_method("textDocument/didChange", Server::did_change)
     .custom_method("textDocument/didClose", Server::did_close)
+    .custom_method("workspace/didChangeConfiguration", Server::did_change_configuration)
+    .custom_method("workspace/didChangeWorkspaceFolders", Server::did_change_workspace_folders)
+    .custom_method("workspace/executeCommand", Server::execute_command)
     .custom_method("textDocument/inlineCompletion", Server::inline_completion)
     .custom_method("diffcoder/infill", Server::infill)
     .custom_method("diffcoder/score", Server::score)
+    .custom_method("diffcoder/status", Server::status)
+    .custom_method("diffcoder/unload", Server::unload)
+    .custom_method("diffcoder/reload", Server::reload)
     .custom_method("diffcoder/documentText", Server::document_text)
     .finish();
 
@@ -104,6 +115,7 @@ pub async fn serve(
         .serve(Admission { service, session: Arc::clone(&session) })
         .await;
     input.abort();
+    session.announcer.close();
     session.worker.close();
     if tokio::time::timeout(MODEL_EXIT_TIMEOUT, worker_end.wait()).await.is_err() {
         tracing::warn!("the model is still busy after {MODEL_EXIT_TIMEOUT:?}; leaving it behind");
@@ -146,6 +158,11 @@ impl LanguageServer for Server {
         answer(initialize::handle(&self.session, params)).await
     }
 
+    async fn initialized(&self, _: InitializedParams) {
+        tokio::spawn(announcer::run(Arc::clone(&self.session), self.client.clone()));
+        initialized::handle(&self.session, &self.client).await;
+    }
+
     async fn shutdown(&self) -> Result<()> {
         answer(shutdown::handle(&self.session)).await
     }
@@ -162,6 +179,30 @@ impl Server {
 
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
         _ = notice(|| did_close::handle(&self.session, params));
+    }
+
+    async fn did_change_configuration(&self, params: DidChangeConfigurationParams) {
+        configuration::did_change(&self.session, &self.client, params).await;
+    }
+
+    async fn did_change_workspace_folders(&self, params: DidChangeWorkspaceFoldersParams) {
+        configuration::did_change_folders(&self.session, &self.client, params).await;
+    }
+
+    async fn execute_command(&self, params: ExecuteCommandParams) -> Result<LspAny> {
+        answer(execute_command::handle(&self.session, params)).await
+    }
+
+    async fn status(&self) -> Result<StatusResult> {
+        answer(status::handle(&self.session)).await
+    }
+
+    async fn unload(&self) -> Result<StatusResult> {
+        answer(status::unload(&self.session)).await
+    }
+
+    async fn reload(&self) -> Result<StatusResult> {
+        answer(status::reload(&self.session)).await
     }
 
     async fn inline_completion(

@@ -149,6 +149,7 @@ impl Client {
                 self.unread.insert(id, error.map_or_else(|| Ok(message["result"].clone()), Err));
             }
             (None, Some(error)) => self.unread_anonymous.push(error),
+            (None, None) if message["method"] == "$/diffcoder/status" => {}
             (None, None) => panic!("neither an answer nor an error: {message}"),
         }
     }

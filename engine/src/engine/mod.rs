@@ -16,7 +16,8 @@ use crate::cancel::CancelToken;
 use crate::decode::sample::{Candidates, Sampler};
 use crate::error::EngineError;
 use crate::infiller::{
-    Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Sampling, Score, ScoreRequest,
+    Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Resources, Sampling, Score,
+    ScoreRequest,
 };
 use crate::kernels::matmul::Precision;
 use crate::model::Model;
@@ -55,6 +56,7 @@ pub struct ModelParts<'a> {
 pub struct Engine {
     name: String,
     model: Model,
+    weight_bytes: usize,
     tokenizer: Tokenizer,
     serving: Serving,
     prefixes: PrefixCache<KvCache>,
@@ -116,9 +118,11 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let serving = Serving::of(config)?;
         serving.check(config, &tokenizer)?;
+        let weight_bytes = weights.bytes();
         let model = Model::new(config, weights, Ops::default())?;
         let prefixes = PrefixCache::new(serving.block_length, CacheLimits::default());
-        Ok(Self { name, model, tokenizer, serving, prefixes, windows: DocumentWindows::default() })
+        let windows = DocumentWindows::default();
+        Ok(Self { name, model, weight_bytes, tokenizer, serving, prefixes, windows })
     }
 
     /// The same engine, whose prefills round the operands of matrix products to bf16 where the CPU multiplies those
@@ -187,6 +191,13 @@ impl Infiller for Engine {
 
     fn model_name(&self) -> &str {
         &self.name
+    }
+
+    fn resources(&self) -> Resources {
+        Resources {
+            memory_bytes: self.weight_bytes + self.prefixes.bytes(),
+            ..Resources::default()
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod infill;
 pub(crate) mod serve;
+pub(crate) mod settings;
 
 mod apply;
 mod interrupt;
@@ -42,7 +43,7 @@ pub(crate) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
 }
 
 /// The error and its causes, those left out that the message before them already quotes.
-fn one_sentence(error: &anyhow::Error) -> String {
+pub(crate) fn one_sentence(error: &anyhow::Error) -> String {
     let mut sentence = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !sentence.contains(&cause) {

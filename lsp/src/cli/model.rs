@@ -13,7 +13,7 @@ pub(crate) fn load(dir: Option<&Path>) -> anyhow::Result<Box<dyn Infiller>> {
     };
     let name = dir.display();
     if !dir.is_dir() {
-        bail!("there is no model directory {name}: check --model");
+        bail!("there is no model directory {name}: check --model and the setting server.model");
     }
     let engine =
         Engine::from_dir(dir).with_context(|| format!("cannot load the model in {name}"))?;

@@ -28,8 +28,7 @@ const MOST_ALTERNATIVES: usize = 8;
 pub(crate) struct InfillParams {
     text_document: VersionedDocument,
     ranges: Vec<Range>,
-    #[serde(default)]
-    mode: Mode,
+    mode: Option<Mode>,
     alternatives: Option<usize>,
     max_tokens: Option<usize>,
     max_lines: Option<usize>,
@@ -46,10 +45,9 @@ struct VersionedDocument {
     version: Option<i32>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Mode {
-    #[default]
     Joint,
     InTurn,
     Independent,
@@ -104,7 +102,7 @@ pub(crate) async fn handle(
     let text = snapshot.document.text.to_string();
     let holes = Holes::of(&params, &snapshot)?;
     let line_ending = line_endings::detect(&text);
-    let request = request(&params, &uri, holes.segments(&text))?;
+    let request = request(&params, &snapshot, holes.segments(&text))?;
     let frames = params.frame_token.map(|token| {
         let ranges = holes.places.iter().map(|&place| (place, params.ranges[place])).collect();
         Frames::new(client.clone(), token, ranges)
@@ -117,6 +115,7 @@ pub(crate) async fn handle(
         }
     };
     let infill = outcome?;
+    snapshot.log_fills(&infill);
     // An edit made for a text that has moved on would land in the wrong place.
     if session.snapshot(&uri)?.document.version != version {
         return Err(RequestError::ContentModified(uri));
@@ -185,10 +184,10 @@ impl Holes {
 
 fn request(
     params: &InfillParams,
-    uri: &Uri,
+    Snapshot { document, settings, .. }: &Snapshot,
     segments: Vec<Segment>,
 ) -> Result<InfillRequest, RequestError> {
-    let alternatives = params.alternatives.unwrap_or(1);
+    let alternatives = params.alternatives.unwrap_or(settings.infill.alternatives);
     if !(1..=MOST_ALTERNATIVES).contains(&alternatives) {
         return Err(bad(&format!(
             "alternatives is {alternatives}: choose 1 to {MOST_ALTERNATIVES}"
@@ -198,13 +197,13 @@ fn request(
         (Some(_), Some(_)) => return Err(bad("threshold and steps exclude each other: send one")),
         (Some(threshold), None) => Unmasking::Threshold(threshold),
         (None, Some(steps_per_block)) => Unmasking::Static { steps_per_block },
-        (None, None) => Sampling::default().unmasking,
+        (None, None) => settings.unmasking(),
     };
     let limits = InfillLimits::default();
     let sampling = Sampling::default();
     Ok(InfillRequest {
         limits: InfillLimits {
-            max_tokens: params.max_tokens.unwrap_or(limits.max_tokens),
+            max_tokens: params.max_tokens.unwrap_or(settings.infill.max_tokens),
             max_lines: params.max_lines,
             ..limits
         },
@@ -215,13 +214,14 @@ fn request(
             ..sampling
         },
         mode: match params.mode {
-            Mode::Joint => FillMode::Joint,
-            Mode::InTurn => FillMode::InTurn,
-            Mode::Independent => FillMode::Independent,
+            None => settings.fill_mode(),
+            Some(Mode::Joint) => FillMode::Joint,
+            Some(Mode::InTurn) => FillMode::InTurn,
+            Some(Mode::Independent) => FillMode::Independent,
         },
         alternatives,
         // Windows of its own: those of the cursor stay where typing has put them.
-        ..InfillRequest::new(format!("{}#infill", uri.0), segments)
+        ..InfillRequest::new(format!("{}#infill", document.uri.0), segments)
     })
 }
 

@@ -1,11 +1,15 @@
 //! The protocol's methods: one request or notification, one file.
 
+pub(crate) mod configuration;
 pub(crate) mod did_change;
 pub(crate) mod did_close;
 pub(crate) mod did_open;
 pub(crate) mod document_text;
+pub(crate) mod execute_command;
 pub(crate) mod infill;
 pub(crate) mod initialize;
+pub(crate) mod initialized;
 pub(crate) mod inline_completion;
 pub(crate) mod score;
 pub(crate) mod shutdown;
+pub(crate) mod status;

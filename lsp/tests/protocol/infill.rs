@@ -17,7 +17,7 @@ fn params(ranges: &[Value]) -> Value {
 async fn ranges_are_filled_in_one_versioned_edit_in_the_order_sent() {
     let script = Script::always(Act::Fill("x\ny"));
     let mut client = Client::start(&script).await;
-    let capabilities = json!({ "diffcoder": { "infill": true, "score": true } });
+    let capabilities = json!({ "diffcoder": { "infill": true, "score": true, "status": true } });
     assert_eq!(client.capabilities["experimental"], capabilities);
     client.open(URI, "a = 1;\r\nb = ;\r\né = ;\r\n").await;
     let ranges = [range((2, 4), (2, 4)), range((0, 4), (0, 5)), range((1, 4), (1, 4))];

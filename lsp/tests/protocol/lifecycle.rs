@@ -18,7 +18,14 @@ async fn a_client_that_says_nothing_gets_utf16_and_incremental_sync() {
             "positionEncoding": "utf-16",
             "textDocumentSync": { "openClose": true, "change": 2 },
             "inlineCompletionProvider": true,
-            "experimental": { "diffcoder": { "infill": true, "score": true } },
+            "executeCommandProvider": { "commands": [
+                "diffcoder.server.accepted",
+                "diffcoder.server.status",
+                "diffcoder.server.unload",
+                "diffcoder.server.reload",
+            ] },
+            "workspace": { "workspaceFolders": { "supported": true, "changeNotifications": true } },
+            "experimental": { "diffcoder": { "infill": true, "score": true, "status": true } },
         })
     );
     assert_eq!(result["serverInfo"]["name"], "diffcoder-lsp");

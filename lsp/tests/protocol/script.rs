@@ -22,6 +22,8 @@ pub(crate) enum Act {
     Fill(&'static str),
     /// Answers when the test opens the gate; until then it polls its token, once each forward.
     FillWhenOpened(&'static str),
+    /// Answers at once, with a confidence in percent.
+    FillWith(&'static str, u8),
     /// Refuses, with a reason.
     Refuse(&'static str),
     /// Panics.
@@ -42,6 +44,7 @@ pub(crate) struct Asked {
 pub(crate) struct Script {
     act: Box<dyn Fn(&Asked) -> Act + Send + Sync>,
     asked: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<InfillRequest>>,
     n_cancelled: AtomicUsize,
     gate_is_open: AtomicBool,
 }
@@ -56,6 +59,7 @@ impl Script {
         Arc::new(Self {
             act: Box::new(act),
             asked: Mutex::default(),
+            requests: Mutex::default(),
             n_cancelled: AtomicUsize::new(0),
             gate_is_open: AtomicBool::new(false),
         })
@@ -71,6 +75,11 @@ impl Script {
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().clone()
+    }
+
+    /// Every infill that was asked for, whole.
+    pub(crate) fn requests(&self) -> Vec<InfillRequest> {
+        self.requests.lock().clone()
     }
 
     /// Waits until the infiller has begun `n` requests.
@@ -116,6 +125,7 @@ impl Infiller for Scripted {
             after: after.to_string(),
             drafts: drafts.collect(),
         };
+        self.0.requests.lock().push(request.clone());
         let n_holes = asked.drafts.len();
         let act = (self.0.act)(&asked);
         self.0.asked.lock().push(asked);
@@ -132,6 +142,13 @@ impl Infiller for Scripted {
                     }
                 }
                 Ok(infill(text, request))
+            }
+            Act::FillWith(text, percent) => {
+                let mut infill = infill(text, request);
+                for hole in &mut infill.holes {
+                    hole.confidence = f32::from(percent) / 100.0;
+                }
+                Ok(infill)
             }
             Act::FillWhenOpened(text) => {
                 while !self.0.gate_is_open.load(Ordering::Acquire) {
