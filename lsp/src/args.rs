@@ -38,9 +38,32 @@ pub(crate) enum Command {
     /// Fill a hole in a file and print the change as a unified diff
     Infill(Box<InfillArgs>),
 
+    /// Check everything that suggestions need, and say how to mend what is wrong
+    Doctor(DoctorArgs),
+
+    /// Show how many suggestions were shown and accepted on this machine, and how long they took
+    Stats(StatsArgs),
+
     /// Print what `cargo xtask codegen` writes into files
     #[command(hide = true)]
     Generated,
+}
+
+/// Options of `doctor`.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit status: 0 everything works, 1 something does not.")]
+pub(crate) struct DoctorArgs {
+    /// Print {\"ok\", \"checks\": [{\"name\", \"verdict\", \"found\", \"mend\"}]} instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `stats`.
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of `infill`.

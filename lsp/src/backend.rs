@@ -1,6 +1,6 @@
 //! What a server is started with: a way to get the model, and the settings of the machine's user.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use diffcoder_engine::infiller::Infiller;
 
@@ -15,6 +15,8 @@ pub struct Backend {
     pub loader: Loader,
     /// What the machine's user has set.
     pub config: Config,
+    /// Where suggestions are counted, if `server.stats` is on.
+    pub stats: Option<PathBuf>,
     /// Called with the settings that hold for no document in particular, whenever they may have changed.
     pub on_settings: Box<dyn Fn(&Settings) + Send + Sync>,
 }
@@ -27,6 +29,7 @@ impl From<Box<dyn Infiller>> for Backend {
         Self {
             loader: Box::new(move |_| infiller.take().ok_or_else(gone)),
             config: Config::default(),
+            stats: None,
             on_settings: Box::new(|_| ()),
         }
     }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod line_endings;
 pub mod position;
 pub mod server;
+pub mod stats;
 
 mod admission;
 mod announcer;

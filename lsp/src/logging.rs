@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use diffcoder_lsp::config::Settings;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -48,9 +49,20 @@ impl Log {
 }
 
 fn filter(settings: &Settings) -> EnvFilter {
-    match std::env::var(VARIABLE) {
-        Ok(directives) if !directives.is_empty() => EnvFilter::new(directives),
-        _ => EnvFilter::new(settings.server.log_level.name()),
+    let level = settings.server.log_level.name();
+    match std::env::var(VARIABLE).unwrap_or_default() {
+        unset if unset.is_empty() => EnvFilter::new(ours(level)),
+        level if level.parse::<LevelFilter>().is_ok() => EnvFilter::new(ours(&level)),
+        directives => EnvFilter::new(directives),
+    }
+}
+
+/// A level for what we log. At `trace` the transport logs whole messages, and so the user's documents: it is kept to
+/// warnings unless somebody names it in directives.
+fn ours(level: &str) -> String {
+    match level.parse() {
+        Ok(LevelFilter::OFF | LevelFilter::ERROR | LevelFilter::WARN) => level.to_owned(),
+        _ => format!("warn,diffcoder_lsp={level},diffcoder_engine={level}"),
     }
 }
 

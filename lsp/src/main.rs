@@ -23,6 +23,8 @@ fn main() -> ExitCode {
     let result = match &line.command {
         None => cli::serve::run(config, log),
         Some(Command::Infill(args)) => cli::infill::run(args, &mut config),
+        Some(Command::Doctor(args)) => cli::doctor::run(args, &mut config),
+        Some(Command::Stats(args)) => cli::stats::run(args),
         Some(Command::Generated) => cli::settings::print_generated(),
     };
     cli::exit_code(result)

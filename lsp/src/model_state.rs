@@ -80,7 +80,10 @@ impl Held {
         let loaded = catch_unwind(AssertUnwindSafe(load))
             .unwrap_or_else(|payload| Err(RequestError::from_panic(&*payload).to_string()));
         match loaded {
-            Ok(infiller) => self.infiller = Some(infiller),
+            Ok(infiller) => {
+                tracing::info!(model = infiller.model_name(), "loaded");
+                self.infiller = Some(infiller);
+            }
             Err(reason) => {
                 tracing::error!("there is no model: {reason}");
                 self.failure = Some(reason);

@@ -6,6 +6,7 @@
 //! message that cannot be read never reaches tower-lsp (`framing.rs`).
 
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::handlers::{
     initialize, initialized, inline_completion, score, shutdown, status,
 };
 use crate::state::Session;
+use crate::stats;
 use crate::status::StatusResult;
 use crate::worker::Worker;
 
@@ -42,6 +44,9 @@ const MAX_CONCURRENT_MESSAGES: usize = 256;
 
 /// How long the end of a session waits for the forward that the model is in.
 const MODEL_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often counts are put into their file.
+const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
 const PIPE_BYTES: usize = 64 << 10;
 
@@ -76,7 +81,7 @@ pub async fn serve(
     write: impl AsyncWrite,
     backend: impl Into<Backend>,
 ) -> SessionEnd {
-    let Backend { loader, mut config, on_settings } = backend.into();
+    let Backend { loader, mut config, stats, on_settings } = backend.into();
     let model_dir = config.settings("", "").model_dir().map(Into::into);
     let (worker, worker_end) = Worker::start(loader, model_dir);
     let session = Arc::new(Session::new(worker, config, on_settings));
@@ -110,17 +115,44 @@ pub async fn serve(
             session.worker.close();
         }
     });
+    let counting = tokio::spawn(keep_counting(Arc::clone(&session), stats.clone()));
     tower_lsp::Server::new(messages, write, socket)
         .concurrency_level(MAX_CONCURRENT_MESSAGES)
         .serve(Admission { service, session: Arc::clone(&session) })
         .await;
     input.abort();
+    counting.abort();
+    if let Some(file) = &stats {
+        count(&session, file);
+    }
     session.announcer.close();
     session.worker.close();
     if tokio::time::timeout(MODEL_EXIT_TIMEOUT, worker_end.wait()).await.is_err() {
         tracing::warn!("the model is still busy after {MODEL_EXIT_TIMEOUT:?}; leaving it behind");
     }
     if session.shutdown_was_requested() { SessionEnd::Orderly } else { SessionEnd::Abrupt }
+}
+
+/// Puts the session's counts into their file from time to time: not every session ends in good order.
+async fn keep_counting(session: Arc<Session>, file: Option<PathBuf>) {
+    let Some(file) = file else { return };
+    loop {
+        tokio::time::sleep(COUNT_INTERVAL).await;
+        let (session, file) = (Arc::clone(&session), file.clone());
+        if tokio::task::spawn_blocking(move || count(&session, &file)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Adds what has been counted to the file.
+fn count(session: &Session, file: &Path) {
+    let is_wanted = session.settings("", "").server.stats;
+    if let Some(counts) = session.notes.take_counts().filter(|_| is_wanted)
+        && let Err(error) = stats::add(file, &counts)
+    {
+        tracing::warn!("cannot count in {}: {error}", file.display());
+    }
 }
 
 /// This process's stdin, read by a thread of its own.

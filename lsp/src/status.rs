@@ -3,12 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::after_fill::Drop;
 use crate::model_state::{Life, ModelState};
 use crate::state::Session;
+use crate::stats::Stats;
 
 /// `StatusResult` of `docs/lsp-extensions.md`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -51,6 +53,21 @@ pub(crate) enum Nothing {
     Dropped(Drop),
 }
 
+impl Nothing {
+    /// What it is counted as.
+    fn key(&self) -> &'static str {
+        match self {
+            Self::Untrusted => "untrusted",
+            Self::Disabled(_) => "disabled",
+            Self::OnRequestOnly => "onRequestOnly",
+            Self::Unsure { .. } => "lowConfidence",
+            Self::Dropped(Drop::Empty) => "empty",
+            Self::Dropped(Drop::Repetition) => "repetition",
+            Self::Dropped(Drop::Error) => "syntax",
+        }
+    }
+}
+
 impl fmt::Display for Nothing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -74,36 +91,57 @@ pub(crate) struct Last {
     nothing: Option<Nothing>,
 }
 
-/// Remembers what became of the last request.
+/// Remembers what became of the last request, and counts.
 #[derive(Debug, Default)]
-pub(crate) struct Notes(watch::Sender<Last>);
+pub(crate) struct Notes {
+    last: watch::Sender<Last>,
+    counts: Mutex<Stats>,
+}
 
 impl Notes {
     /// A suggestion was shown.
     pub(crate) fn shown(&self, latency: Duration) {
-        self.0.send_replace(Last { latency: Some(latency), nothing: None });
+        let mut counts = self.counts.lock();
+        counts.shown += 1;
+        counts.add_latency(latency);
+        drop(counts);
+        self.last.send_replace(Last { latency: Some(latency), nothing: None });
     }
 
     /// Nothing was shown. What was refused at once says nothing of the model's speed.
     pub(crate) fn nothing(&self, reason: Nothing, latency: Option<Duration>) {
         tracing::debug!("nothing to show: {reason}");
-        self.0.send_modify(|last| {
+        let mut counts = self.counts.lock();
+        *counts.nothing.entry(reason.key().to_owned()).or_default() += 1;
+        if let Some(latency) = latency {
+            counts.add_latency(latency);
+        }
+        drop(counts);
+        self.last.send_modify(|last| {
             *last = Last { latency: latency.or(last.latency), nothing: Some(reason) };
         });
     }
 
     /// The user has taken a suggestion.
-    pub(crate) fn accepted(&self) {}
+    pub(crate) fn accepted(&self) {
+        self.counts.lock().accepted += 1;
+    }
+
+    /// The counts since the last call; `None` if there are none.
+    pub(crate) fn take_counts(&self) -> Option<Stats> {
+        let counts = std::mem::take(&mut *self.counts.lock());
+        (counts != Stats::default()).then_some(counts)
+    }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Last> {
-        self.0.subscribe()
+        self.last.subscribe()
     }
 }
 
 /// The status now.
 pub(crate) fn of(session: &Session) -> StatusResult {
     let ModelState { life, name, resources, is_busy } = session.worker.state().borrow().clone();
-    let last = session.notes.0.borrow().clone();
+    let last = session.notes.last.borrow().clone();
     let state = match &life {
         Life::Loading => State::Loading,
         Life::Loaded if is_busy => State::Busy,

@@ -466,3 +466,54 @@ impl WorkerEnd {
         drop(self.0.await);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use diffcoder_engine::infiller::InfillStats;
+
+    use super::*;
+    use crate::model_state::Life;
+
+    struct Empty;
+
+    impl Infiller for Empty {
+        fn infill(
+            &mut self,
+            _request: &InfillRequest,
+            _cancel: &CancelToken,
+            _on_frame: &mut dyn FnMut(&Frame),
+        ) -> Result<Infill, InfillError> {
+            let stats = InfillStats::default();
+            Ok(Infill { holes: Vec::new(), alternatives: Vec::new(), stats })
+        }
+
+        fn model_name(&self) -> &str {
+            "empty"
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unused_model_leaves_the_memory_and_comes_back() {
+        let loads = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&loads);
+        let loader = Box::new(move |_: Option<&Path>| -> Result<Box<dyn Infiller>, String> {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(Empty))
+        });
+        let (worker, end) = Worker::start(loader, None);
+        let mut state = worker.state();
+        worker.configure(None, Some(Duration::from_millis(1)));
+        for round in 1..3 {
+            state.wait_for(|state| state.life == Life::Unloaded).await.unwrap();
+            assert_eq!(loads.load(Ordering::Relaxed), round);
+            let request = InfillRequest::new("a", Vec::new());
+            let pending = worker.submit("a", Lane::Completion, request, None);
+            assert!(pending.outcome().await.is_ok());
+        }
+        worker.close();
+        end.wait().await;
+    }
+}

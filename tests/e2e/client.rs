@@ -52,6 +52,8 @@ impl Client {
         if let Some(dir) = model_dir {
             command.arg("--model").arg(dir);
         }
+        // What the user of this machine has set, and counts, is none of a test's business.
+        command.env("DIFFCODER_SERVER_STATS", "false").env("XDG_CONFIG_HOME", "/nonexistent");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (sender, messages) = mpsc::channel();
         let stdout = child.stdout.take().unwrap();

@@ -45,6 +45,7 @@ export function serverSettings(): ServerSettings {
     environment: chosen({
       DIFFCODER_SERVER_LOG_FILE: [settings.get('server.logFile', ''), ''],
       DIFFCODER_SERVER_LOG_TEXT: [settings.get('server.logText', false), false],
+      DIFFCODER_SERVER_STATS: [settings.get('server.stats', true), true],
       DIFFCODER_SERVER_IDLE_UNLOAD_MINUTES: [settings.get('server.idleUnloadMinutes', 30), 30],
     }),
   };

@@ -1,8 +1,10 @@
 //! The commands of the binary, and how their results become exit codes.
 
+pub(crate) mod doctor;
 pub(crate) mod infill;
 pub(crate) mod serve;
 pub(crate) mod settings;
+pub(crate) mod stats;
 
 mod apply;
 mod interrupt;

@@ -13,7 +13,8 @@ use crate::logging::Log;
 pub(crate) fn run(config: Config, log: Log) -> anyhow::Result<ExitCode> {
     let load = |dir: Option<&_>| model::load(dir).map_err(|error| one_sentence(&error));
     let on_settings = Box::new(move |settings: &_| log.follow(settings));
-    let backend = Backend { loader: Box::new(load), config, on_settings };
+    let stats = diffcoder_lsp::stats::file();
+    let backend = Backend { loader: Box::new(load), config, stats, on_settings };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -172,8 +172,12 @@ pub struct Server {
     #[schemars(extend("order" = 25, "scope" = "machine"))]
     pub log_text: bool,
 
+    /// Count suggestions shown and accepted, and their latency, in a file of this machine; `diffcoder-lsp stats` shows it.
+    #[schemars(extend("order" = 26, "scope" = "machine"))]
+    pub stats: bool,
+
     /// Minutes without a request after which the model leaves the memory; the next request loads it again. 0: never.
-    #[schemars(range(min = 0, max = 10080), extend("order" = 26, "scope" = "machine"))]
+    #[schemars(range(min = 0, max = 10080), extend("order" = 27, "scope" = "machine"))]
     pub idle_unload_minutes: u64,
 }
 
@@ -259,6 +263,7 @@ impl Default for Server {
             log_level: LogLevel::Warn,
             log_file: String::new(),
             log_text: false,
+            stats: true,
             idle_unload_minutes: 30,
         }
     }
