@@ -321,4 +321,24 @@ pub trait Infiller: Send {
 
     /// Short name of the loaded model, for people.
     fn model_name(&self) -> &str;
+
+    /// Where the model runs and what it takes there.
+    fn resources(&self) -> Resources {
+        Resources::default()
+    }
+}
+
+/// Where a model runs and what it takes there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// The device, for people.
+    pub device: String,
+    /// Memory of weights and cached keys.
+    pub memory_bytes: usize,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { device: "cpu".to_owned(), memory_bytes: 0 }
+    }
 }

@@ -52,10 +52,13 @@ where
     }
 }
 
-/// `shutdown` has no parameters, but some clients send an empty object. tower-lsp would refuse it and shut down half.
+/// These have no parameters, but some clients send an empty object. tower-lsp would refuse it, and shut down half.
 fn without_surplus_params(request: Request) -> Request {
     match (request.method(), request.id()) {
-        ("shutdown", Some(id)) => Request::build("shutdown").id(id.clone()).finish(),
+        (
+            method @ ("shutdown" | "diffcoder/status" | "diffcoder/unload" | "diffcoder/reload"),
+            Some(id),
+        ) => Request::build(method.to_owned()).id(id.clone()).finish(),
         _ => request,
     }
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use diffcoder_engine::infiller::{InfillLimits, Sampling, Unmasking};
+use diffcoder_lsp::config::Settings;
 use diffcoder_lsp::position::{LineCol, PositionError, parse_line_col_range};
 
 /// Infills code with a block-diffusion language model on this machine.
@@ -14,9 +15,13 @@ use diffcoder_lsp::position::{LineCol, PositionError, parse_line_col_range};
 #[derive(Debug, Parser)]
 #[command(name = "diffcoder-lsp", version)]
 pub(crate) struct CommandLine {
-    /// Model directory with config.json, tokenizer.json and safetensors [default: the embedded model]
+    /// Model directory with config.json, tokenizer.json and safetensors [default: server.model, or the embedded model]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
+
+    /// Set a setting, such as completion.maxTokens=32; may be repeated. docs/configuration.md lists them
+    #[arg(long, global = true, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
 
     // Editors pass it to every server, and stdio is the only transport.
     #[arg(long, hide = true)]
@@ -34,6 +39,16 @@ pub(crate) enum Command {
     Infill(Box<InfillArgs>),
     /// Tell how likely a part of a file is, token by token
     Score(ScoreArgs),
+
+    /// Check everything that suggestions need, and say how to mend what is wrong
+    Doctor(DoctorArgs),
+
+    /// Show how many suggestions were shown and accepted on this machine, and how long they took
+    Stats(StatsArgs),
+
+    /// Print what `cargo xtask codegen` writes into files
+    #[command(hide = true)]
+    Generated,
 }
 
 /// Options of `score`.
@@ -88,6 +103,23 @@ pub(crate) enum ScoreOutput {
     Json,
 }
 
+/// Options of `doctor`.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit status: 0 everything works, 1 something does not.")]
+pub(crate) struct DoctorArgs {
+    /// Print {\"ok\", \"checks\": [{\"name\", \"verdict\", \"found\", \"mend\"}]} instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `stats`.
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Options of `infill`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -126,8 +158,10 @@ pub(crate) struct InfillArgs {
     json: bool,
 
     /// Show up to this many different results, the most confident first; --write takes the first
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) alternatives: NonZeroUsize,
+    ///
+    /// [default: infill.alternatives of the settings, 1]
+    #[arg(long, value_name = "N")]
+    alternatives: Option<NonZeroUsize>,
 
     /// What to do with the holes, for a model that follows instructions
     #[arg(long, value_name = "TEXT")]
@@ -153,11 +187,12 @@ pub(crate) struct PlaceArgs {
 /// Options of the decode loop.
 #[derive(Args, Debug)]
 pub(crate) struct DecodeArgs {
-    /// Most tokens of the fill
-    #[arg(long, value_name = "N", default_value = "64")]
-    max_tokens: NonZeroUsize,
+    /// Most tokens of the fill [default: infill.maxTokens of the settings, 64]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<NonZeroUsize>,
 
-    /// Confidence from 0 to 1 at which a token is committed; the best of a step always is [default: 0.95]
+    /// Confidence from 0 to 1 at which a token is committed; the best of a step always is [default: decode.threshold
+    /// of the settings, 0.95]
     #[arg(long, value_name = "P", value_parser = parse_probability, allow_negative_numbers = true, conflicts_with = "steps")]
     threshold: Option<f64>,
 
@@ -242,6 +277,11 @@ impl InfillArgs {
         if self.trace { Trace::Draw } else { Trace::Off }
     }
 
+    /// How many results are wanted.
+    pub(crate) fn alternatives(&self, settings: &Settings) -> usize {
+        self.alternatives.map_or(settings.infill.alternatives, NonZeroUsize::get)
+    }
+
     /// Whether to change the file.
     pub(crate) fn apply(&self) -> Apply {
         if self.write { Apply::Write } else { Apply::Preview }
@@ -250,17 +290,17 @@ impl InfillArgs {
 
 impl DecodeArgs {
     /// Bounds of the fill. It has no deadline: who waits at a terminal can interrupt.
-    pub(crate) fn limits(&self) -> InfillLimits {
-        InfillLimits { max_tokens: self.max_tokens.get(), ..InfillLimits::default() }
+    pub(crate) fn limits(&self, settings: &Settings) -> InfillLimits {
+        let max_tokens = self.max_tokens.map_or(settings.infill.max_tokens, NonZeroUsize::get);
+        InfillLimits { max_tokens, ..InfillLimits::default() }
     }
 
     /// How tokens are chosen.
-    pub(crate) fn sampling(&self) -> Sampling {
-        let default = Sampling::default();
+    pub(crate) fn sampling(&self, settings: &Settings) -> Sampling {
         let unmasking = match (self.steps, self.threshold) {
             (Some(steps), _) => Unmasking::Static { steps_per_block: steps.get() },
             (None, Some(threshold)) => Unmasking::Threshold(threshold),
-            (None, None) => default.unmasking,
+            (None, None) => settings.unmasking(),
         };
         Sampling { unmasking, temperature: self.temperature, top_p: self.top_p, seed: self.seed }
     }
@@ -333,8 +373,10 @@ mod tests {
     #[test]
     fn decode_options_reach_the_engine() {
         let args = infill(&["--at", "1:1"]).unwrap();
-        assert_eq!(args.decode.sampling(), Sampling::default());
-        assert_eq!(args.decode.limits(), InfillLimits::default());
+        let settings = Settings::default();
+        assert_eq!(args.decode.sampling(&settings), Sampling::default());
+        assert_eq!(args.decode.limits(&settings), InfillLimits::default());
+        assert_eq!(args.alternatives(&settings), 1);
         let args =
             infill(&["--at", "1:1", "--steps", "2", "--seed", "9", "--top-p", "0.5"]).unwrap();
         let expected = Sampling {
@@ -343,7 +385,25 @@ mod tests {
             seed: 9,
             ..Sampling::default()
         };
-        assert_eq!(args.decode.sampling(), expected);
+        assert_eq!(args.decode.sampling(&settings), expected);
+    }
+
+    #[test]
+    fn what_the_line_leaves_open_the_settings_say() {
+        let mut settings = Settings::default();
+        settings.infill.max_tokens = 7;
+        settings.infill.alternatives = 3;
+        settings.decode.threshold = 0.5;
+        let args = infill(&["--at", "1:1"]).unwrap();
+        assert_eq!(args.decode.limits(&settings).max_tokens, 7);
+        assert_eq!(args.decode.sampling(&settings).unmasking, Unmasking::Threshold(0.5));
+        assert_eq!(args.alternatives(&settings), 3);
+        let options =
+            ["--at", "1:1", "--max-tokens", "9", "--threshold", "1", "--alternatives", "2"];
+        let args = infill(&options).unwrap();
+        assert_eq!(args.decode.limits(&settings).max_tokens, 9);
+        assert_eq!(args.decode.sampling(&settings).unmasking, Unmasking::Threshold(1.0));
+        assert_eq!(args.alternatives(&settings), 2);
     }
 
     #[test]

@@ -5,17 +5,38 @@ use tower_lsp::gen_lsp_types::{
     ClientCapabilities, CodeActionOptions, CodeActionProvider, CompletionOptions,
     ExecuteCommandOptions, InlineCompletionProvider, ServerCapabilities, TextDocumentSync,
     TextDocumentSyncKind, TextDocumentSyncOptions, WorkDoneProgressOptions,
+    WorkspaceFoldersServerCapabilities, WorkspaceOptions,
 };
 
 use crate::actions::Action;
 use crate::handlers::execute_command;
-
 use crate::position::PositionEncoding;
 
 /// The position encoding to use with a client.
 pub(crate) fn negotiate_encoding(client: &ClientCapabilities) -> PositionEncoding {
     let offered = client.general.as_ref().and_then(|general| general.position_encodings.as_deref());
     PositionEncoding::negotiate(offered.unwrap_or_default())
+}
+
+/// How a client tells its settings.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ConfigurationAbilities {
+    /// It answers `workspace/configuration`.
+    pub(crate) answers: bool,
+    /// It takes a registration for `workspace/didChangeConfiguration`.
+    pub(crate) registers: bool,
+}
+
+/// What a client says of its settings.
+pub(crate) fn configuration_abilities(client: &ClientCapabilities) -> ConfigurationAbilities {
+    let workspace = client.workspace.as_ref();
+    ConfigurationAbilities {
+        answers: workspace.and_then(|workspace| workspace.configuration) == Some(true),
+        registers: workspace
+            .and_then(|workspace| workspace.did_change_configuration.as_ref())
+            .and_then(|changes| changes.dynamic_registration)
+            == Some(true),
+    }
 }
 
 /// What the server has to know of what its client can take.
@@ -77,16 +98,27 @@ pub(crate) fn server_capabilities(
             change: Some(TextDocumentSyncKind::Incremental),
             ..TextDocumentSyncOptions::default()
         })),
+        workspace: Some(WorkspaceOptions {
+            workspace_folders: Some(WorkspaceFoldersServerCapabilities {
+                supported: Some(true),
+                change_notifications: Some(true.into()),
+            }),
+            ..WorkspaceOptions::default()
+        }),
+        execute_command_provider: Some(ExecuteCommandOptions {
+            commands: execute_command::names(),
+            work_done_progress_options: progress,
+        }),
         inline_completion_provider: Some(InlineCompletionProvider::Bool(true)),
         completion_provider: completion,
         code_action_provider: Some(CodeActionProvider::CodeActionOptions(actions)),
-        execute_command_provider: Some(ExecuteCommandOptions {
-            commands: execute_command::commands(),
-            work_done_progress_options: progress,
-        }),
-        experimental: Some(json!({
-            "diffcoder": { "infill": true, "score": true, "holes": true, "rewrite": rewrite },
-        })),
+        experimental: Some(json!({ "diffcoder": {
+            "infill": true,
+            "score": true,
+            "holes": true,
+            "status": true,
+            "rewrite": rewrite,
+        } })),
         ..ServerCapabilities::default()
     }
 }

@@ -42,6 +42,13 @@ pub(crate) enum RequestError {
     /// The client did not do its part.
     #[error("{0}")]
     Client(String),
+    /// `initializationOptions.trusted` is false.
+    #[error(
+        "the editor does not trust this workspace, so nothing is computed: trust it, then restart the server"
+    )]
+    Untrusted,
+    #[error("there is no model: {0}")]
+    NoModel(String),
     #[error(transparent)]
     Infill(#[from] InfillError),
     #[error("internal error, please report it: {0}")]
@@ -69,6 +76,8 @@ impl RequestError {
             Self::OutOfStep(_)
             | Self::NothingToDo(_)
             | Self::Client(_)
+            | Self::Untrusted
+            | Self::NoModel(_)
             | Self::Infill(InfillError::BadRequest(_) | InfillError::Model(_)) => REQUEST_FAILED,
             Self::Panicked(_) => jsonrpc::ErrorCode::InternalError,
         }

@@ -3,13 +3,17 @@
 //! It knows the engine only by `diffcoder_engine::infiller` and `diffcoder_engine::cancel`.
 
 pub mod after_fill;
+pub mod backend;
+pub mod config;
 pub mod holes;
 pub mod line_endings;
 pub mod position;
 pub mod server;
+pub mod stats;
 
 mod actions;
 mod admission;
+mod announcer;
 mod capabilities;
 mod context;
 mod document;
@@ -19,9 +23,11 @@ mod filling;
 mod frames;
 mod framing;
 mod handlers;
+mod model_state;
 mod planning;
 mod progress;
 mod scoring;
 mod state;
+mod status;
 mod versioned;
 mod worker;

@@ -7,17 +7,26 @@ mod logging;
 use std::process::ExitCode;
 
 use clap::Parser;
+use diffcoder_lsp::config::Config;
 
 use crate::args::{Command, CommandLine};
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
-    logging::init();
-    let model = line.model.as_deref();
+    let (machine, problems) = match cli::settings::of(&line) {
+        Ok(found) => found,
+        Err(error) => return cli::exit_code(Err(error)),
+    };
+    let mut config = Config::new(machine, problems);
+    let settings = config.settings("", "");
+    let log = logging::init(&settings);
     let result = match &line.command {
-        None => cli::serve::run(model),
-        Some(Command::Infill(args)) => cli::infill::run(args, model),
-        Some(Command::Score(args)) => cli::score::run(args, model),
+        None => cli::serve::run(config, log),
+        Some(Command::Infill(args)) => cli::infill::run(args, &mut config),
+        Some(Command::Score(args)) => cli::score::run(args, &mut config),
+        Some(Command::Doctor(args)) => cli::doctor::run(args, &mut config),
+        Some(Command::Stats(args)) => cli::stats::run(args),
+        Some(Command::Generated) => cli::settings::print_generated(),
     };
     cli::exit_code(result)
 }

@@ -6,23 +6,26 @@
 //! message that cannot be read never reaches tower-lsp (`framing.rs`).
 
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diffcoder_engine::infiller::Infiller;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::Handle;
 use tower_lsp::gen_lsp_types::{
     CodeAction, CodeActionParams, CodeActionResponse, CompletionParams, CompletionResponse,
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, ExecuteCommandParams, InitializeParams,
-    InitializeResult, InlineCompletionParams, InlineCompletionResponse, LspAny,
+    DidChangeConfigurationParams, DidChangeWorkspaceFoldersParams, DidCloseTextDocumentParams,
+    DidOpenTextDocumentParams, ExecuteCommandParams, InitializeParams, InitializeResult,
+    InitializedParams, InlineCompletionParams, InlineCompletionResponse, LspAny,
     WorkDoneProgressCancelParams,
 };
 use tower_lsp::jsonrpc::Result;
 use tower_lsp::{Client, LanguageServer, LspService};
 
 use crate::admission::Admission;
+use crate::announcer;
+use crate::backend::Backend;
 use crate::error::{answer, notice};
 use crate::framing::forward_messages;
 use crate::handlers::document_text::{DocumentText, DocumentTextParams};
@@ -30,11 +33,13 @@ use crate::handlers::holes::{HolesParams, HolesResult};
 use crate::handlers::infill::{InfillParams, InfillResult};
 use crate::handlers::score::{ScoreParams, ScoreResult};
 use crate::handlers::{
-    code_action, code_action_resolve, completion, did_change, did_close, did_open, document_text,
-    execute_command, holes, infill, initialize, inline_completion, score, shutdown,
-    work_done_progress_cancel,
+    code_action, code_action_resolve, completion, configuration, did_change, did_close, did_open,
+    document_text, execute_command, holes, infill, initialize, initialized, inline_completion,
+    score, shutdown, status, work_done_progress_cancel,
 };
 use crate::state::Session;
+use crate::stats;
+use crate::status::StatusResult;
 use crate::worker::Worker;
 
 /// Far more than the worker's queue ever holds open. tower-lsp's default of 4 would let four slow infills hold up
@@ -43,6 +48,9 @@ const MAX_CONCURRENT_MESSAGES: usize = 256;
 
 /// How long the end of a session waits for the forward that the model is in.
 const MODEL_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often counts are put into their file.
+const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
 const PIPE_BYTES: usize = 64 << 10;
 
@@ -65,8 +73,8 @@ impl From<SessionEnd> for ExitCode {
 }
 
 /// Serves one client over this process's stdin and stdout until it exits. Nothing else may write to stdout.
-pub async fn serve_stdio(infiller: Box<dyn Infiller>) -> SessionEnd {
-    serve(read_stdin(), tokio::io::stdout(), infiller).await
+pub async fn serve_stdio(backend: Backend) -> SessionEnd {
+    serve(read_stdin(), tokio::io::stdout(), backend).await
 }
 
 /// Serves one client over `read` and `write` until it sends `exit` or closes `read`.
@@ -75,10 +83,12 @@ pub async fn serve_stdio(infiller: Box<dyn Infiller>) -> SessionEnd {
 pub async fn serve(
     read: impl AsyncRead + Send + Unpin + 'static,
     write: impl AsyncWrite,
-    infiller: Box<dyn Infiller>,
+    backend: impl Into<Backend>,
 ) -> SessionEnd {
-    let (worker, worker_end) = Worker::start(infiller);
-    let session = Arc::new(Session::new(worker));
+    let Backend { loader, mut config, stats, on_settings } = backend.into();
+    let model_dir = config.settings("", "").model_dir().map(Into::into);
+    let (worker, worker_end) = Worker::start(loader, model_dir);
+    let session = Arc::new(Session::new(worker, config, on_settings));
     let (service, socket) = LspService::build_with_lifecycle_methods(|client| Server {
         session: Arc::clone(&session),
         client,
@@ -86,6 +96,8 @@ pub async fn serve(
     .custom_method("textDocument/didOpen", Server::did_open)
     .custom_method("textDocument/didChange", Server::did_change)
     .custom_method("textDocument/didClose", Server::did_close)
+    .custom_method("workspace/didChangeConfiguration", Server::did_change_configuration)
+    .custom_method("workspace/didChangeWorkspaceFolders", Server::did_change_workspace_folders)
     .custom_method("textDocument/inlineCompletion", Server::inline_completion)
     .custom_method("textDocument/completion", Server::completion)
     .custom_method("textDocument/codeAction", Server::code_action)
@@ -95,6 +107,9 @@ pub async fn serve(
     .custom_method("diffcoder/infill", Server::infill)
     .custom_method("diffcoder/holes", Server::holes)
     .custom_method("diffcoder/score", Server::score)
+    .custom_method("diffcoder/status", Server::status)
+    .custom_method("diffcoder/unload", Server::unload)
+    .custom_method("diffcoder/reload", Server::reload)
     .custom_method("diffcoder/documentText", Server::document_text)
     .finish();
 
@@ -109,16 +124,44 @@ pub async fn serve(
             session.worker.close();
         }
     });
+    let counting = tokio::spawn(keep_counting(Arc::clone(&session), stats.clone()));
     tower_lsp::Server::new(messages, write, socket)
         .concurrency_level(MAX_CONCURRENT_MESSAGES)
         .serve(Admission { service, session: Arc::clone(&session) })
         .await;
     input.abort();
+    counting.abort();
+    if let Some(file) = &stats {
+        count(&session, file);
+    }
+    session.announcer.close();
     session.worker.close();
     if tokio::time::timeout(MODEL_EXIT_TIMEOUT, worker_end.wait()).await.is_err() {
         tracing::warn!("the model is still busy after {MODEL_EXIT_TIMEOUT:?}; leaving it behind");
     }
     if session.shutdown_was_requested() { SessionEnd::Orderly } else { SessionEnd::Abrupt }
+}
+
+/// Puts the session's counts into their file from time to time: not every session ends in good order.
+async fn keep_counting(session: Arc<Session>, file: Option<PathBuf>) {
+    let Some(file) = file else { return };
+    loop {
+        tokio::time::sleep(COUNT_INTERVAL).await;
+        let (session, file) = (Arc::clone(&session), file.clone());
+        if tokio::task::spawn_blocking(move || count(&session, &file)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Adds what has been counted to the file.
+fn count(session: &Session, file: &Path) {
+    let is_wanted = session.settings("", "").server.stats;
+    if let Some(counts) = session.notes.take_counts().filter(|_| is_wanted)
+        && let Err(error) = stats::add(file, &counts)
+    {
+        tracing::warn!("cannot count in {}: {error}", file.display());
+    }
 }
 
 /// This process's stdin, read by a thread of its own.
@@ -154,6 +197,11 @@ struct Server {
 impl LanguageServer for Server {
     async fn initialize(&self, params: InitializeParams) -> Result<InitializeResult> {
         answer(initialize::handle(&self.session, params)).await
+    }
+
+    async fn initialized(&self, _: InitializedParams) {
+        tokio::spawn(announcer::run(Arc::clone(&self.session), self.client.clone()));
+        initialized::handle(&self.session, &self.client).await;
     }
 
     async fn shutdown(&self) -> Result<()> {
@@ -195,6 +243,26 @@ impl Server {
 
     async fn work_done_progress_cancel(&self, params: WorkDoneProgressCancelParams) {
         _ = notice(|| work_done_progress_cancel::handle(&self.session, params));
+    }
+
+    async fn did_change_configuration(&self, params: DidChangeConfigurationParams) {
+        configuration::did_change(&self.session, &self.client, params).await;
+    }
+
+    async fn did_change_workspace_folders(&self, params: DidChangeWorkspaceFoldersParams) {
+        configuration::did_change_folders(&self.session, &self.client, params).await;
+    }
+
+    async fn status(&self) -> Result<StatusResult> {
+        answer(status::handle(&self.session)).await
+    }
+
+    async fn unload(&self) -> Result<StatusResult> {
+        answer(status::unload(&self.session)).await
+    }
+
+    async fn reload(&self) -> Result<StatusResult> {
+        answer(status::reload(&self.session)).await
     }
 
     async fn inline_completion(

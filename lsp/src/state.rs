@@ -1,26 +1,43 @@
 //! What the server knows of its client: the open documents and what was agreed upon.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use diffcoder_engine::infiller::Infill;
 use parking_lot::Mutex;
-use tower_lsp::gen_lsp_types::{ProgressToken, Uri};
+use serde_json::Value;
+use tower_lsp::gen_lsp_types::{InlineCompletionTriggerKind, ProgressToken, Uri};
 
-use crate::capabilities::ClientFeatures;
+use crate::announcer::Announcer;
+use crate::capabilities::{ClientFeatures, ConfigurationAbilities};
+use crate::config::{Config, Settings};
 use crate::document::{ContentChange, Document};
 use crate::error::RequestError;
 use crate::position::PositionEncoding;
 use crate::progress::Bell;
+use crate::status::{Notes, Nothing};
 use crate::worker::Worker;
 
 /// One client's session.
 ///
 /// Every method is synchronous and short. A handler calls them before its first `.await`, and so edits and requests
 /// take effect in the order in which they arrived.
-#[derive(Debug)]
 pub(crate) struct Session {
     state: Mutex<State>,
+    config: Mutex<Config>,
+    on_settings: OnSettings,
+    pub(crate) notes: Notes,
+    pub(crate) announcer: Announcer,
     pub(crate) worker: Worker,
 }
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+type OnSettings = Box<dyn Fn(&Settings) + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -34,6 +51,12 @@ struct State {
     orders: HashMap<Uri, usize>,
     n_orders: usize,
     shutdown_was_requested: bool,
+    is_distrusted: bool,
+    /// Folders of the workspace, and how the client tells their settings.
+    folders: Vec<Uri>,
+    configuration: ConfigurationAbilities,
+    /// Counts the questions for settings: the answer to an older one is out of date.
+    last_question: u64,
 }
 
 /// A document as it was when a request arrived.
@@ -41,11 +64,115 @@ struct State {
 pub(crate) struct Snapshot {
     pub(crate) document: Document,
     pub(crate) encoding: PositionEncoding,
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl Snapshot {
+    /// Puts the fills' text into the log, if the user wants source code there.
+    pub(crate) fn log_fills(&self, infill: &Infill) {
+        if self.settings.server.log_text {
+            for fill in &infill.holes {
+                tracing::trace!(document = self.document.uri.0, text = fill.text, "fill");
+            }
+        }
+    }
 }
 
 impl Session {
-    pub(crate) fn new(worker: Worker) -> Self {
-        Self { state: Mutex::default(), worker }
+    pub(crate) fn new(worker: Worker, config: Config, on_settings: OnSettings) -> Self {
+        let session = Self {
+            state: Mutex::default(),
+            config: Mutex::new(config),
+            on_settings,
+            notes: Notes::default(),
+            announcer: Announcer::default(),
+            worker,
+        };
+        session.reconfigure(|_| ());
+        session
+    }
+
+    /// Changes the settings, or finds that nothing has changed, and acts on what holds from now on.
+    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.config.lock();
+        change(&mut config);
+        let settings = config.settings("", "");
+        self.announcer.warn(&config.take_problems());
+        drop(config);
+        (self.on_settings)(&settings);
+        self.worker.configure(settings.model_dir().map(Into::into), settings.idle_unload());
+    }
+
+    /// What holds for a document; `("", "")` for none.
+    pub(crate) fn settings(&self, uri: &str, language_id: &str) -> Arc<Settings> {
+        let mut config = self.config.lock();
+        let has_changed = config.refresh();
+        let settings = config.settings(uri, language_id);
+        drop(config);
+        if has_changed {
+            self.reconfigure(|_| ());
+        }
+        settings
+    }
+
+    /// Computes nothing from now on: the editor does not trust the workspace.
+    pub(crate) fn distrust(&self) {
+        self.state.lock().is_distrusted = true;
+        self.worker.distrust();
+    }
+
+    /// Why the document gets no suggestion, whatever the model would say. Who asks for one gets it in any language.
+    pub(crate) fn refuses(
+        &self,
+        snapshot: &Snapshot,
+        trigger: &InlineCompletionTriggerKind,
+    ) -> Option<Nothing> {
+        let settings = &snapshot.settings;
+        if self.state.lock().is_distrusted {
+            Some(Nothing::Untrusted)
+        } else if *trigger != InlineCompletionTriggerKind::Automatic {
+            None
+        } else if !settings.enable {
+            Some(Nothing::Disabled(snapshot.document.language_id.clone()))
+        } else {
+            (!settings.completion.automatic).then_some(Nothing::OnRequestOnly)
+        }
+    }
+
+    pub(crate) fn set_configuration_abilities(&self, abilities: ConfigurationAbilities) {
+        self.state.lock().configuration = abilities;
+    }
+
+    /// Whether the client wants a registration before it tells of changed settings.
+    pub(crate) fn wants_configuration_registered(&self) -> bool {
+        self.state.lock().configuration.registers
+    }
+
+    /// The workspace's folders are others now.
+    pub(crate) fn change_folders(&self, added: Vec<Uri>, removed: &[Uri]) {
+        let folders = &mut self.state.lock().folders;
+        folders.retain(|folder| !removed.contains(folder) && !added.contains(folder));
+        folders.extend(added);
+    }
+
+    /// A number for a question to the client, and the folders to ask about; `None` if it does not answer.
+    pub(crate) fn ask_for_settings(&self) -> Option<(u64, Vec<Uri>)> {
+        let mut state = self.state.lock();
+        state.last_question += 1;
+        state.configuration.answers.then(|| (state.last_question, state.folders.clone()))
+    }
+
+    /// Takes the client's answer to a question: the settings of everything, then of each folder.
+    pub(crate) fn take_settings(&self, question: u64, folders: &[Uri], answer: &[Value]) {
+        if self.state.lock().last_question != question {
+            return;
+        }
+        self.reconfigure(|config| {
+            let Some((all, of_folders)) = answer.split_first() else { return };
+            config.set_editor(all);
+            let uris = folders.iter().map(|folder| folder.0.clone());
+            config.set_folders(uris.zip(of_folders));
+        });
     }
 
     pub(crate) fn set_client(&self, encoding: PositionEncoding, features: ClientFeatures) {
@@ -150,7 +277,10 @@ impl Session {
         if document.is_out_of_step {
             return Err(RequestError::OutOfStep(uri.clone()));
         }
-        Ok(Snapshot { document: document.clone(), encoding: state.encoding })
+        let (document, encoding) = (document.clone(), state.encoding);
+        drop(state);
+        let settings = self.settings(&uri.0, &document.language_id);
+        Ok(Snapshot { document, encoding, settings })
     }
 
     /// Notes that the client is about to leave in good order, and stops all work.

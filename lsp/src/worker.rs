@@ -2,21 +2,28 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use diffcoder_engine::cancel::{CancelOnDrop, CancelToken};
 use diffcoder_engine::infiller::{
     Frame, Infill, InfillError, InfillRequest, Infiller, Score, ScoreRequest, Task,
 };
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use crate::backend::Loader;
 use crate::error::RequestError;
 use crate::frames::FrameSink;
+use crate::model_state::{Held, Life, ModelState};
 
 /// Most jobs that wait. There is at most one per document, and the transport must stay far from its own limit.
 const MAX_WAITING_JOBS: usize = 64;
+
+/// How long a session's begin waits for the model.
+const LOAD_WAIT: Duration = Duration::from_secs(2);
 
 type Outcome<T> = Result<T, RequestError>;
 
@@ -35,12 +42,11 @@ pub(crate) struct Pending<T> {
     _cancel: CancelOnDrop,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
-    /// What the model cannot do, and why.
-    refusals: Vec<(Task, String)>,
     queue: Mutex<Queue>,
     changed: Condvar,
+    state: watch::Sender<ModelState>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +56,33 @@ struct Queue {
     /// Whom to answer for the job under way; `None` as soon as that is done, be it before the model returns.
     running: Option<Ticket>,
     is_closed: bool,
+    /// Goes before every waiting job.
+    order: Option<Order>,
+    /// Where the model comes from; `None` is the embedded one.
+    model_dir: Option<PathBuf>,
+    /// After which silence the model leaves the memory.
+    idle_unload: Option<Duration>,
+    is_distrusted: bool,
+}
+
+/// What becomes of the model, and who waits for it.
+#[derive(Debug)]
+struct Order {
+    change: Change,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Unload,
+    Reload,
+}
+
+/// What the thread does next.
+enum Next {
+    Run(Work, CancelToken),
+    Change(Order),
+    End,
 }
 
 #[derive(Debug)]
@@ -150,29 +183,36 @@ fn infill_ticket(document_key: &str, lane: Lane) -> (Pending<Infill>, Ticket) {
 }
 
 impl Worker {
-    /// Starts the thread that owns `infiller`.
-    pub(crate) fn start(infiller: Box<dyn Infiller>) -> (Self, WorkerEnd) {
-        let refusals = [Task::Score, Task::Rewrite]
-            .into_iter()
-            .filter_map(|task| Some((task, infiller.refusal(task)?)))
-            .collect();
-        let shared = Arc::new(Shared { refusals, ..Shared::default() });
+    /// Starts the thread that owns the model, which it loads first.
+    pub(crate) fn start(loader: Loader, model_dir: Option<PathBuf>) -> (Self, WorkerEnd) {
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue { model_dir, ..Queue::default() }),
+            changed: Condvar::new(),
+            state: watch::Sender::new(ModelState::default()),
+        });
         let (ended, end) = oneshot::channel();
         let worker = Self(Arc::clone(&shared));
         thread::Builder::new()
             .name("infiller".to_owned())
             .spawn(move || {
-                shared.run(infiller);
+                shared.run(Held::new(loader));
                 drop(ended);
             })
             .expect("a process that cannot start one thread cannot serve");
         (worker, WorkerEnd(end))
     }
 
+    /// Waits until the first load is over, for a while: a large model must not keep an editor from starting.
+    pub(crate) async fn loaded(&self) {
+        let mut state = self.state();
+        let over = state.wait_for(|state| state.life != Life::Loading);
+        // Late or gone: `refusal` has an answer either way.
+        drop(tokio::time::timeout(LOAD_WAIT, over).await);
+    }
+
     /// Why the model cannot do `task`; `None` if it can.
-    pub(crate) fn refusal(&self, task: Task) -> Option<&str> {
-        let refusals = self.0.refusals.iter();
-        refusals.filter(|(refused, _)| *refused == task).map(|(_, reason)| &**reason).next()
+    pub(crate) fn refusal(&self, task: Task) -> Option<String> {
+        self.0.state.borrow().refusal(task)
     }
 
     /// Queues `request` for a document; an older one of the same lane is stopped and answered with `Superseded`.
@@ -208,6 +248,9 @@ impl Worker {
     fn enqueue(&self, queue: &mut Queue, work: Work, ticket: Ticket) {
         if queue.is_closed {
             return ticket.retire(RequestError::ShuttingDown);
+        }
+        if queue.is_distrusted {
+            return ticket.retire(RequestError::Untrusted);
         }
         queue.retire(
             |older| older.document_key == ticket.document_key && older.lane == ticket.lane,
@@ -254,49 +297,150 @@ impl Worker {
         );
     }
 
+    /// Computes nothing from now on.
+    pub(crate) fn distrust(&self) {
+        let mut queue = self.0.queue.lock();
+        queue.is_distrusted = true;
+        queue.retire(|_| true, |_| RequestError::Untrusted);
+    }
+
+    /// The model's state, now and as it changes.
+    pub(crate) fn state(&self) -> watch::Receiver<ModelState> {
+        self.0.state.subscribe()
+    }
+
+    /// Frees the model's memory when the job under way is done; the next job loads it again.
+    pub(crate) async fn unload(&self) {
+        self.order(Change::Unload).await;
+    }
+
+    /// Loads the model afresh when the job under way is done.
+    pub(crate) async fn reload(&self) {
+        self.order(Change::Reload).await;
+    }
+
+    async fn order(&self, change: Change) {
+        let (sender, done) = oneshot::channel();
+        {
+            let mut queue = self.0.queue.lock();
+            let order = queue.order.get_or_insert(Order { change, done: Vec::new() });
+            order.change = change;
+            order.done.push(sender);
+        }
+        self.0.changed.notify_one();
+        // The sender is dropped unused when the thread has ended: there is nothing left to wait for.
+        drop(done.await);
+    }
+
+    /// Where the model comes from at the next load, and how long it stays unused.
+    ///
+    /// A model from another place is loaded at once.
+    pub(crate) fn configure(&self, model_dir: Option<PathBuf>, idle_unload: Option<Duration>) {
+        let mut queue = self.0.queue.lock();
+        if queue.model_dir != model_dir {
+            queue.model_dir = model_dir;
+            queue.order.get_or_insert(Order { change: Change::Reload, done: Vec::new() });
+        } else if queue.idle_unload == idle_unload {
+            return;
+        }
+        queue.idle_unload = idle_unload;
+        self.0.changed.notify_one();
+    }
+
     /// Stops and answers every job, takes no more, and lets the thread end.
     pub(crate) fn close(&self) {
         let mut queue = self.0.queue.lock();
         queue.is_closed = true;
+        queue.order = None;
         queue.retire(|_| true, |_| RequestError::ShuttingDown);
         self.0.changed.notify_one();
     }
 }
 
 impl Shared {
-    fn run(&self, mut infiller: Box<dyn Infiller>) {
-        while let Some((work, cancel)) = self.next_job() {
-            let done = match work {
-                Work::Infill(request, frames) => {
-                    Done::Infill(run_infill(infiller.as_mut(), &request, &cancel, frames))
+    fn run(&self, mut model: Held) {
+        self.load(&mut model);
+        loop {
+            match self.next(&model) {
+                Next::End => return,
+                Next::Change(order) => {
+                    model.unload();
+                    self.state.send_replace(ModelState::unloaded());
+                    if order.change == Change::Reload {
+                        self.load(&mut model);
+                    }
+                    for done in order.done {
+                        // Whoever asked may be gone.
+                        _ = done.send(());
+                    }
                 }
-                Work::Score(request) => Done::Score(guarded(&request.document_key, || {
-                    infiller.score(&request, &cancel)
-                })),
-            };
-            let ticket = self.queue.lock().running.take();
-            if let Some(ticket) = ticket {
-                ticket.answer(done);
+                Next::Run(work, cancel) => {
+                    if !model.is_loaded() && !model.has_failed() {
+                        self.load(&mut model);
+                    }
+                    self.state.send_modify(|state| state.is_busy = true);
+                    let done = model.infiller().map(|infiller| done(work, infiller, &cancel));
+                    self.state.send_replace(model.state());
+                    let ticket = self.queue.lock().running.take();
+                    match (ticket, done) {
+                        (Some(ticket), Ok(done)) => ticket.answer(done),
+                        (Some(ticket), Err(reason)) => ticket.retire(RequestError::NoModel(reason)),
+                        (None, _) => {}
+                    }
+                }
             }
         }
     }
 
-    /// Waits for a job that somebody still wants; `None` once closed.
-    fn next_job(&self) -> Option<(Work, CancelToken)> {
+    fn load(&self, model: &mut Held) {
+        self.state.send_replace(ModelState::loading());
+        let dir = self.queue.lock().model_dir.clone();
+        model.load(dir.as_deref());
+        self.state.send_replace(model.state());
+    }
+
+    /// Waits for something to do.
+    fn next(&self, model: &Held) -> Next {
         let mut queue = self.queue.lock();
+        let mut since = Instant::now();
         loop {
             if queue.is_closed {
-                return None;
+                return Next::End;
+            }
+            if let Some(order) = queue.order.take() {
+                return Next::Change(order);
             }
             match queue.waiting.pop_front() {
-                Some(job) if job.ticket.cancel.is_cancelled() => {}
+                Some(job) if job.ticket.cancel.is_cancelled() => since = Instant::now(),
                 Some(Job { work, ticket }) => {
                     let cancel = ticket.cancel.clone();
                     queue.running = Some(ticket);
-                    return Some((work, cancel));
+                    return Next::Run(work, cancel);
                 }
-                None => self.changed.wait(&mut queue),
+                None => match queue.idle_unload.filter(|_| model.is_loaded()) {
+                    None => self.changed.wait(&mut queue),
+                    Some(idle) => {
+                        let _ = self.changed.wait_until(&mut queue, since + idle);
+                        if queue.waiting.is_empty() && since.elapsed() >= idle {
+                            return Next::Change(Order {
+                                change: Change::Unload,
+                                done: Vec::new(),
+                            });
+                        }
+                    }
+                },
             }
+        }
+    }
+}
+
+fn done(work: Work, infiller: &mut dyn Infiller, cancel: &CancelToken) -> Done {
+    match work {
+        Work::Infill(request, frames) => {
+            Done::Infill(run_infill(infiller, &request, cancel, frames))
+        }
+        Work::Score(request) => {
+            Done::Score(guarded(&request.document_key, || infiller.score(&request, cancel)))
         }
     }
 }
@@ -341,5 +485,55 @@ impl WorkerEnd {
     pub(crate) async fn wait(self) {
         // The sender is dropped, never used: an error is the signal.
         drop(self.0.await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use diffcoder_engine::infiller::InfillStats;
+
+    use super::*;
+
+    struct Empty;
+
+    impl Infiller for Empty {
+        fn infill(
+            &mut self,
+            _request: &InfillRequest,
+            _cancel: &CancelToken,
+            _on_frame: &mut dyn FnMut(&Frame),
+        ) -> Result<Infill, InfillError> {
+            let stats = InfillStats::default();
+            Ok(Infill { holes: Vec::new(), alternatives: Vec::new(), stats })
+        }
+
+        fn model_name(&self) -> &str {
+            "empty"
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unused_model_leaves_the_memory_and_comes_back() {
+        let loads = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&loads);
+        let loader = Box::new(move |_: Option<&Path>| -> Result<Box<dyn Infiller>, String> {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(Empty))
+        });
+        let (worker, end) = Worker::start(loader, None);
+        let mut state = worker.state();
+        worker.configure(None, Some(Duration::from_millis(1)));
+        for round in 1..3 {
+            state.wait_for(|state| state.life == Life::Unloaded).await.unwrap();
+            assert_eq!(loads.load(Ordering::Relaxed), round);
+            let request = InfillRequest::new("a", Vec::new());
+            let pending = worker.submit("a", Lane::Completion, request, None);
+            assert!(pending.outcome().await.is_ok());
+        }
+        worker.close();
+        end.wait().await;
     }
 }

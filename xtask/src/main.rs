@@ -1,5 +1,7 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask trace-picture`, `cargo xtask cuda-ptx`, `cargo xtask gpu-bundle`.
+//! Repository chores: `cargo xtask tidy`, `cargo xtask trace-picture`, `cargo xtask cuda-ptx`, `cargo xtask gpu-bundle`,
+//! `cargo xtask codegen`.
 
+mod codegen;
 mod cuda_ptx;
 mod gpu_bundle;
 mod picture;
@@ -10,36 +12,30 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-const USAGE: &str = "usage: cargo xtask tidy | trace-picture | cuda-ptx [--check] | gpu-bundle OUT DATA TOKENIZER [--rehearse]";
+const USAGE: &str = "usage: cargo xtask tidy | codegen [--check] | trace-picture | cuda-ptx [--check] | gpu-bundle OUT DATA TOKENIZER [--rehearse]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
         ["tidy"] => root().and_then(tidy::run),
+        ["codegen"] => root().and_then(|root| codegen::run(root, codegen::Task::Write)),
+        ["codegen", "--check"] => {
+            root().and_then(|root| codegen::run(root, codegen::Task::Compare))
+        }
         ["trace-picture"] => root().and_then(picture::run),
         ["cuda-ptx"] => root().and_then(|root| cuda_ptx::run(root, cuda_ptx::Task::Write)),
         ["cuda-ptx", "--check"] => {
             root().and_then(|root| cuda_ptx::run(root, cuda_ptx::Task::Compare))
         }
-        ["gpu-bundle", out, data, tokenizer] => root().and_then(|root| {
-            gpu_bundle::run(
-                root,
-                out.as_ref(),
-                data.as_ref(),
-                tokenizer.as_ref(),
-                gpu_bundle::Kind::Cuda,
-            )
-        }),
-        ["gpu-bundle", out, data, tokenizer, "--rehearse"] => root().and_then(|root| {
-            gpu_bundle::run(
-                root,
-                out.as_ref(),
-                data.as_ref(),
-                tokenizer.as_ref(),
-                gpu_bundle::Kind::Rehearsal,
-            )
-        }),
+        ["gpu-bundle", out, data, tokenizer, ref flag @ ..]
+            if matches!(flag, [] | ["--rehearse"]) =>
+        {
+            let [out, data, tokenizer] = [out, data, tokenizer].map(Path::new);
+            let kind =
+                if flag.is_empty() { gpu_bundle::Kind::Cuda } else { gpu_bundle::Kind::Rehearsal };
+            root().and_then(|root| gpu_bundle::run(root, out, data, tokenizer, kind))
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -14,7 +14,7 @@ import {
 
 import { Backoff } from './backoff.ts';
 import { findServer } from './binary.ts';
-import { serverSettings } from './config.ts';
+import { serverSettings, type ServerSettings } from './config.ts';
 import { FRAME, offersInfill, type Frame } from './protocol.ts';
 import { missingText, type ServerState } from './status_text.ts';
 
@@ -68,7 +68,7 @@ export class Server implements vscode.Disposable {
     }
     this.log.info(`server: ${found.file} (${found.source})`);
     this.become({ kind: 'starting' });
-    const client = this.newClient(found.file, settings.model, settings.logLevel);
+    const client = this.newClient(found.file, settings);
     this.client = client;
     try {
       await client.start();
@@ -102,7 +102,7 @@ export class Server implements vscode.Disposable {
     this.frameEmitter.dispose();
   }
 
-  private newClient(command: string, model: string, logLevel: string): LanguageClient {
+  private newClient(command: string, { model, logLevel, environment }: ServerSettings): LanguageClient {
     const options: LanguageClientOptions = {
       documentSelector: [...SELECTOR],
       outputChannel: this.log,
@@ -121,7 +121,7 @@ export class Server implements vscode.Disposable {
       command,
       args: model === '' ? [] : ['--model', model],
       transport: TransportKind.stdio,
-      options: { env: { ...process.env, DIFFCODER_LOG: logLevel } },
+      options: { env: { ...process.env, ...environment, DIFFCODER_LOG: logLevel } },
     };
     const client = new LanguageClient('diffcoder', 'diffcoder', { run: server, debug: server }, options);
     client.onNotification(FRAME, (frame: Frame) => this.frameEmitter.fire(frame));

@@ -13,6 +13,8 @@ export interface ServerSettings {
   path: string;
   model: string;
   logLevel: string;
+  /** Settings that the server takes from nobody but the one who starts it, as environment variables. */
+  environment: Record<string, string>;
 }
 
 function section(scope?: vscode.ConfigurationScope): vscode.WorkspaceConfiguration {
@@ -40,7 +42,19 @@ export function serverSettings(): ServerSettings {
     path: settings.get('server.path', ''),
     model: settings.get('server.model', ''),
     logLevel: settings.get('server.logLevel', 'warn'),
+    environment: chosen({
+      DIFFCODER_SERVER_LOG_FILE: [settings.get('server.logFile', ''), ''],
+      DIFFCODER_SERVER_LOG_TEXT: [settings.get('server.logText', false), false],
+      DIFFCODER_SERVER_STATS: [settings.get('server.stats', true), true],
+      DIFFCODER_SERVER_IDLE_UNLOAD_MINUTES: [settings.get('server.idleUnloadMinutes', 30), 30],
+    }),
   };
+}
+
+/** The variables whose value is not the default: a default would hide what the user's config.toml says. */
+function chosen(variables: Record<string, [value: unknown, byDefault: unknown]>): Record<string, string> {
+  const others = Object.entries(variables).filter(([, [value, byDefault]]) => value !== byDefault);
+  return Object.fromEntries(others.map(([name, [value]]) => [name, String(value)]));
 }
 
 /** Whether to say the end of an infill in a notification. */

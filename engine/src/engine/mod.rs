@@ -18,7 +18,7 @@ use crate::decode::lead::TokenBytes;
 use crate::decode::sample::{Candidates, Sampler};
 use crate::error::EngineError;
 use crate::infiller::{
-    Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Sampling, Score,
+    Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Resources, Sampling, Score,
     ScoreRequest, Task,
 };
 use crate::kernels::matmul::Precision;
@@ -59,6 +59,7 @@ pub struct ModelParts<'a> {
 pub struct Engine {
     name: String,
     model: Model,
+    weight_bytes: usize,
     tokenizer: Tokenizer,
     serving: Serving,
     prefixes: PrefixCache<KvCache>,
@@ -122,13 +123,14 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let serving = Serving::of(config)?;
         serving.check(config, &tokenizer)?;
+        let weight_bytes = weights.bytes();
         let model = Model::new(config, weights, Ops::default())?;
         let prefixes = PrefixCache::new(serving.block_length, CacheLimits::default());
         // Only our own models were measured with it.
         let heals = serving.format == PromptFormat::Holes;
         let token_bytes = heals.then(|| Arc::new(tokenizer.token_bytes()));
         let windows = DocumentWindows::default();
-        Ok(Self { name, model, tokenizer, serving, prefixes, windows, token_bytes })
+        Ok(Self { name, model, weight_bytes, tokenizer, serving, prefixes, windows, token_bytes })
     }
 
     /// The same engine, whose prefills round the operands of matrix products to bf16 where the CPU multiplies those
@@ -217,6 +219,13 @@ impl Infiller for Engine {
 
     fn model_name(&self) -> &str {
         &self.name
+    }
+
+    fn resources(&self) -> Resources {
+        Resources {
+            memory_bytes: self.weight_bytes + self.prefixes.bytes(),
+            ..Resources::default()
+        }
     }
 }
 

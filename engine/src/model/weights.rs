@@ -50,6 +50,14 @@ impl Weights {
         Ok(Self { tensors, location: dir.display().to_string() })
     }
 
+    /// Memory of the tensors that are left.
+    pub fn bytes(&self) -> usize {
+        self.tensors
+            .values()
+            .map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes())
+            .sum()
+    }
+
     /// Reads the bytes of one safetensors or GGUF file.
     pub fn from_bytes(bytes: &[u8], location: impl Into<String>) -> Result<Self> {
         let location = location.into();

@@ -100,7 +100,7 @@ impl Action {
     }
 
     /// Why the loaded model cannot do it; `None` if it can.
-    pub(crate) fn refusal(self, session: &Session) -> Option<&str> {
+    pub(crate) fn refusal(self, session: &Session) -> Option<String> {
         match self {
             Self::Rewrite => session.worker.refusal(Task::Rewrite),
             Self::Repair => session.worker.refusal(Task::Score),

@@ -149,6 +149,11 @@ impl std::fmt::Debug for Language {
 }
 
 impl Language {
+    /// The protocol's name of it.
+    pub fn id(&self) -> &'static str {
+        self.ids.first().copied().unwrap_or(self.name)
+    }
+
     /// The language of a document: by the client's `languageId`, else by the extension of `path` (or of a URI). None for
     /// what the client calls plain text, whatever its extension.
     pub fn of(language_id: &str, path: &str) -> Option<&'static Self> {

@@ -1,11 +1,11 @@
 //! `infill`: fills holes of a file, prints the result and, if asked, writes the file.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
-use std::path::Path;
 use std::process::ExitCode;
 
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::infiller::{Frame, HoleFill, Infill, InfillRequest, Infiller};
+use diffcoder_lsp::config::{Config, Settings};
 
 use super::apply;
 use super::interrupt::{self, Interrupt};
@@ -15,6 +15,7 @@ use super::paint::Paint;
 use super::progress::{FirstError, Progress, Screen, summary};
 use super::render_diff::{self, Change};
 use super::render_trace::TracePen;
+use super::settings;
 use super::source::{Holes, Source};
 use crate::args::{Apply, InfillArgs, Output, Trace};
 
@@ -31,7 +32,7 @@ struct Console<'a> {
 /// # Errors
 ///
 /// One sentence for people; [`diffcoder_engine::infiller::InfillError::Cancelled`] after Ctrl-C.
-pub(crate) fn run(args: &InfillArgs, model_dir: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &InfillArgs, config: &mut Config) -> anyhow::Result<ExitCode> {
     let (mut out, mut err) = (stdout(), stderr());
     let screen = if err.is_terminal() { Screen::Terminal } else { Screen::Log };
     let (out_paint, err_paint) = (Paint::for_stream(&out), Paint::for_stream(&err));
@@ -39,28 +40,34 @@ pub(crate) fn run(args: &InfillArgs, model_dir: Option<&Path>) -> anyhow::Result
     // All that can be wrong with the file comes first: a large model takes a while to load.
     let source = Source::read(&args.file)?;
     let holes = source.holes(&args.place.resolve())?;
+    let settings = settings::for_file(config, &args.file);
+    for problem in config.take_problems() {
+        progress.say(&format!("warning: {problem}"));
+    }
     let interrupt = Interrupt::install()?;
     progress.status("loading the model");
-    let loaded = model::load(model_dir);
+    let loaded = model::load(settings.model_dir());
     progress.clear();
     let mut infiller = loaded?;
     let mut console = Console { out: &mut out, out_paint, err_paint, progress };
-    fill(args, &holes, infiller.as_mut(), (&interrupt.into_token(), &mut console))?;
+    let cancel = interrupt.into_token();
+    fill((args, &settings), &holes, infiller.as_mut(), (&cancel, &mut console))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Asks the model, then applies and prints its fills.
 fn fill(
-    args: &InfillArgs,
+    (args, settings): (&InfillArgs, &Settings),
     holes: &Holes<'_>,
     infiller: &mut dyn Infiller,
     (cancel, console): (&CancelToken, &mut Console<'_>),
 ) -> anyhow::Result<()> {
     let request = InfillRequest {
-        limits: args.decode.limits(),
-        sampling: args.decode.sampling(),
-        alternatives: args.alternatives.get(),
         instruction: args.instruction.as_deref().map(Into::into),
+        limits: args.decode.limits(settings),
+        sampling: args.decode.sampling(settings),
+        mode: settings.fill_mode(),
+        alternatives: args.alternatives(settings),
         ..InfillRequest::new(args.file.display().to_string(), holes.segments())
     };
     let asked = ask(args, &request, infiller, (cancel, console));
@@ -183,7 +190,8 @@ mod tests {
             err_paint: Paint::Plain,
             progress: Progress::new(&mut err, Screen::Log),
         };
-        let result = fill(&args, &holes, &mut model, (cancel, &mut console));
+        let result =
+            fill((&args, &Settings::default()), &holes, &mut model, (cancel, &mut console));
         let shown =
             |bytes| String::from_utf8(bytes).unwrap().replace(path.to_str().unwrap(), "FILE");
         let file = fs::read_to_string(&path).unwrap();

@@ -1,8 +1,11 @@
 //! The commands of the binary, and how their results become exit codes.
 
+pub(crate) mod doctor;
 pub(crate) mod infill;
 pub(crate) mod score;
 pub(crate) mod serve;
+pub(crate) mod settings;
+pub(crate) mod stats;
 
 mod apply;
 mod interrupt;
@@ -43,7 +46,7 @@ pub(crate) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
 }
 
 /// The error and its causes, those left out that the message before them already quotes.
-fn one_sentence(error: &anyhow::Error) -> String {
+pub(crate) fn one_sentence(error: &anyhow::Error) -> String {
     let mut sentence = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !sentence.contains(&cause) {

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write, stdout};
 use std::ops::Range;
-use std::path::Path;
 use std::process::ExitCode;
 
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::infiller::{InfillError, Infiller, Score, ScoreRequest, Task};
+use diffcoder_lsp::config::Config;
 use diffcoder_lsp::line_endings::normalise;
 use diffcoder_lsp::position::{PositionEncoding, offset_to_line_col, offset_to_position};
 use ropey::Rope;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::interrupt::{self, Interrupt};
 use super::model;
 use super::paint::visible_controls;
+use super::settings;
 use super::source::Source;
 use crate::args::{ScoreArgs, ScoreOutput};
 
@@ -23,11 +24,15 @@ use crate::args::{ScoreArgs, ScoreOutput};
 /// # Errors
 ///
 /// One sentence for people; [`InfillError::Cancelled`] after Ctrl-C.
-pub(crate) fn run(args: &ScoreArgs, model_dir: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &ScoreArgs, config: &mut Config) -> anyhow::Result<ExitCode> {
     let source = Source::read(&args.file)?;
     let holes = source.holes(&[args.range])?;
     let interrupt = Interrupt::install()?;
-    let mut infiller = model::load(model_dir)?;
+    let settings = settings::for_file(config, &args.file);
+    for problem in config.take_problems() {
+        writeln!(io::stderr(), "warning: {problem}")?;
+    }
+    let mut infiller = model::load(settings.model_dir())?;
     let span = holes.spans()[0].clone();
     score(args, (&source, span), infiller.as_mut(), (&interrupt.into_token(), &mut stdout()))?;
     Ok(ExitCode::SUCCESS)

@@ -86,6 +86,7 @@ fn response(session: &Session, action: Action, order: Order) -> Option<CodeActio
     let features = session.features();
     let title = action.title().to_owned();
     let refusal = action.refusal(session);
+    let can = refusal.is_none();
     let argument = serde_json::to_value(&order).ok()?;
     let command = Command {
         title: title.clone(),
@@ -94,9 +95,9 @@ fn response(session: &Session, action: Action, order: Order) -> Option<CodeActio
         tooltip: None,
     };
     if !features.action_literals {
-        return refusal.is_none().then_some(CodeActionResponse::Command(command));
+        return can.then_some(CodeActionResponse::Command(command));
     }
-    if refusal.is_some() && !features.disabled_actions {
+    if !can && !features.disabled_actions {
         return None;
     }
     // Only a person can choose among several results.
@@ -106,9 +107,9 @@ fn response(session: &Session, action: Action, order: Order) -> Option<CodeActio
         title,
         kind: Some(action.kind()),
         diagnostics: order.diagnostics().cloned(),
-        disabled: refusal.map(|reason| CodeActionDisabled { reason: reason.to_owned() }),
-        data: (is_resolved && refusal.is_none()).then_some(data),
-        command: (!is_resolved && refusal.is_none()).then_some(command),
+        disabled: refusal.map(|reason| CodeActionDisabled { reason }),
+        data: (is_resolved && can).then_some(data),
+        command: (!is_resolved && can).then_some(command),
         ..CodeAction::default()
     }))
 }

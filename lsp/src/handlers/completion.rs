@@ -58,7 +58,7 @@ fn entry(
     text: &str,
     range: Option<Range>,
 ) -> Option<CompletionItem> {
-    let Snapshot { document, encoding } = snapshot;
+    let Snapshot { document, encoding, .. } = snapshot;
     let offset = |position| position_to_offset(&document.text, position, *encoding);
     let end = range.map_or(offset(cursor), |range| offset(range.end));
     let cursor = offset(cursor);

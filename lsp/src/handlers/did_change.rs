@@ -47,6 +47,8 @@ mod tests {
     use tower_lsp::gen_lsp_types::TextDocumentItem;
 
     use super::*;
+    use crate::backend::Backend;
+    use crate::config::Config;
     use crate::worker::Worker;
 
     struct NoModel;
@@ -73,7 +75,11 @@ mod tests {
         uri: Option<&str>,
         change: impl FnOnce() -> anyhow::Result<()>,
     ) -> (Session, [bool; 2]) {
-        let session = Session::new(Worker::start(Box::new(NoModel)).0);
+        let session = Session::new(
+            Worker::start(Backend::from(Box::new(NoModel) as Box<dyn Infiller>).loader, None).0,
+            Config::default(),
+            Box::new(|_| ()),
+        );
         for uri in URIS {
             let item = json!({ "uri": uri, "languageId": "rust", "version": 1, "text": "text" });
             session.open(TextDocumentItem::deserialize(item).unwrap().into());

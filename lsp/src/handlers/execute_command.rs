@@ -1,4 +1,5 @@
-//! `workspace/executeCommand`: the actions for clients that bind commands; edits go through `workspace/applyEdit`.
+//! `workspace/executeCommand`: the server's commands, for editors that bind keys and menus to them; edits go through
+//! `workspace/applyEdit`.
 
 use std::collections::HashMap;
 
@@ -11,15 +12,36 @@ use tower_lsp::gen_lsp_types::{
 
 use crate::actions::{Action, Order, Results, perform};
 use crate::error::RequestError;
+use crate::handlers::status;
 use crate::progress;
 use crate::state::Session;
 
 /// Longest text of a result that is shown for choosing.
 const MOST_SHOWN_CHARS: usize = 60;
 
+/// What an item's `command` says when the user has taken it.
+pub(crate) const ACCEPTED: &str = "diffcoder.server.accepted";
+
+/// The commands that need no document.
+#[derive(Clone, Copy)]
+enum Plain {
+    Accepted,
+    Status,
+    Unload,
+    Reload,
+}
+
+const PLAIN: [(&str, Plain); 4] = [
+    (ACCEPTED, Plain::Accepted),
+    ("diffcoder.server.status", Plain::Status),
+    ("diffcoder.server.unload", Plain::Unload),
+    ("diffcoder.server.reload", Plain::Reload),
+];
+
 /// Every command of the server.
-pub(crate) fn commands() -> Vec<String> {
-    Action::ALL.map(|action| action.command().to_owned()).to_vec()
+pub(crate) fn names() -> Vec<String> {
+    let plain = PLAIN.iter().map(|(name, _)| *name);
+    plain.chain(Action::ALL.map(Action::command)).map(str::to_owned).collect()
 }
 
 pub(crate) async fn handle(
@@ -27,11 +49,27 @@ pub(crate) async fn handle(
     client: &Client,
     params: ExecuteCommandParams,
 ) -> Result<Option<LspAny>, RequestError> {
+    if let Some((_, command)) = PLAIN.iter().find(|(name, _)| *name == params.command) {
+        return plain(session, *command).await.map(Some);
+    }
     let Some(action) = Action::of_command(&params.command) else {
-        let names = commands().join(", ");
+        let names = names().join(", ");
         return Err(bad(format!("there is no command {}: there are {names}", params.command)));
     };
     run(session, client, (action, params)).await
+}
+
+async fn plain(session: &Session, command: Plain) -> Result<LspAny, RequestError> {
+    let status = match command {
+        Plain::Accepted => {
+            session.notes.accepted();
+            return Ok(LspAny::Null);
+        }
+        Plain::Status => status::handle(session).await,
+        Plain::Unload => status::unload(session).await,
+        Plain::Reload => status::reload(session).await,
+    };
+    Ok(serde_json::to_value(status?).unwrap_or_default())
 }
 
 /// Carries out an action and has the client apply it.

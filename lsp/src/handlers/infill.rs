@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tower_lsp::Client;
 use tower_lsp::gen_lsp_types::{Range, WorkspaceEdit};
 
+use crate::config::Settings;
 use crate::edits;
 use crate::error::RequestError;
 use crate::filling::{Filling, spans_of};
@@ -26,8 +27,7 @@ const MOST_ALTERNATIVES: usize = 8;
 pub(crate) struct InfillParams {
     text_document: VersionedDocument,
     ranges: Vec<Range>,
-    #[serde(default)]
-    mode: Mode,
+    mode: Option<Mode>,
     alternatives: Option<usize>,
     max_tokens: Option<usize>,
     max_lines: Option<usize>,
@@ -53,10 +53,9 @@ enum HoleKind {
     DocComment,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Mode {
-    #[default]
     Joint,
     InTurn,
     Independent,
@@ -108,7 +107,7 @@ pub(crate) async fn handle(
     let holes = Holes::of(&params, &snapshot)?;
     session.begin_order(&uri);
     let filling = holes.filling(params.kind, &snapshot)?;
-    let request = request(&params, session, &filling)?;
+    let request = request(&params, session, &snapshot.settings, &filling)?;
     let frames = params.frame_token.map(|token| {
         let ranges = holes.places.iter().map(|&place| (place, params.ranges[place])).collect();
         Frames::new(client.clone(), token, ranges)
@@ -121,6 +120,8 @@ pub(crate) async fn handle(
         }
     };
     let infill = filling.finish(outcome?).await?;
+    snapshot.log_fills(&infill);
+    // An edit made for a text that has moved on would land in the wrong place.
     session.check_unchanged(&snapshot)?;
     let in_sent_order = |fills: &[HoleFill]| {
         let mut filled: Vec<(usize, FilledRange)> = (fills.iter().zip(&holes.places))
@@ -176,12 +177,13 @@ impl Holes {
 fn request(
     params: &InfillParams,
     session: &Session,
+    settings: &Settings,
     filling: &Filling,
 ) -> Result<InfillRequest, RequestError> {
     if let (Some(_), Some(reason)) = (&params.instruction, session.worker.refusal(Task::Rewrite)) {
         return Err(bad(&format!("instruction: {reason}")));
     }
-    let alternatives = params.alternatives.unwrap_or(1);
+    let alternatives = params.alternatives.unwrap_or(settings.infill.alternatives);
     if !(1..=MOST_ALTERNATIVES).contains(&alternatives) {
         return Err(bad(&format!(
             "alternatives is {alternatives}: choose 1 to {MOST_ALTERNATIVES}"
@@ -191,14 +193,14 @@ fn request(
         (Some(_), Some(_)) => return Err(bad("threshold and steps exclude each other: send one")),
         (Some(threshold), None) => Unmasking::Threshold(threshold),
         (None, Some(steps_per_block)) => Unmasking::Static { steps_per_block },
-        (None, None) => Sampling::default().unmasking,
+        (None, None) => settings.unmasking(),
     };
     let asked = filling.request();
     let limits = asked.limits.clone();
     let sampling = Sampling::default();
     Ok(InfillRequest {
         limits: InfillLimits {
-            max_tokens: params.max_tokens.unwrap_or(limits.max_tokens),
+            max_tokens: params.max_tokens.unwrap_or(settings.infill.max_tokens),
             max_lines: params.max_lines.or(limits.max_lines),
             ..limits
         },
@@ -209,9 +211,10 @@ fn request(
             ..sampling
         },
         mode: match params.mode {
-            Mode::Joint => FillMode::Joint,
-            Mode::InTurn => FillMode::InTurn,
-            Mode::Independent => FillMode::Independent,
+            None => settings.fill_mode(),
+            Some(Mode::Joint) => FillMode::Joint,
+            Some(Mode::InTurn) => FillMode::InTurn,
+            Some(Mode::Independent) => FillMode::Independent,
         },
         alternatives,
         instruction: params.instruction.as_deref().map(Into::into),

@@ -8,11 +8,13 @@ use tower_lsp::gen_lsp_types::{
     InlineCompletionTriggerKind, InsertText, Range, SelectedCompletionInfo,
 };
 
-use crate::after_fill::{Edit, Fill, Finished, Repair, Shape};
+use crate::after_fill::{Drop, Edit, Fill, Finished, Repair, Shape};
+use crate::config::Settings;
 use crate::context::{CursorContext, Selected};
 use crate::error::RequestError;
 use crate::position::{offset_to_position, position_to_offset, range_to_offsets};
 use crate::state::{Session, Snapshot};
+use crate::status::Nothing;
 use crate::worker::Lane;
 
 /// How often the model may fill a broken part of its fill anew.
@@ -34,18 +36,26 @@ pub(crate) async fn handle(
     let (document, encoding) = (&snapshot.document, snapshot.encoding);
     let offset = position_to_offset(&document.text, at.position, encoding);
     let selected = selected(&snapshot, offset, params.context.selected_completion_info);
+    let trigger = &params.context.trigger_kind;
+    if let Some(reason) = session.refuses(&snapshot, trigger) {
+        session.notes.nothing(reason, None);
+        return Ok(Some(InlineCompletionResponse::InlineCompletionItemList(Vec::new())));
+    }
+    let settings = &snapshot.settings;
     let context = CursorContext::behind(document, selected);
-    let shape = match params.context.trigger_kind {
-        InlineCompletionTriggerKind::Automatic => context.site.shape(),
+    let shape = match trigger {
+        InlineCompletionTriggerKind::Automatic => settings.shape(context.site.shape()),
         InlineCompletionTriggerKind::Invoked | InlineCompletionTriggerKind::Custom(_) => {
             Shape::Free
         }
     };
     let key = &document.uri.0;
-    let pending = session.worker.submit(key, Lane::Completion, context.request(shape), None);
+    let request = settings.suggestion(context.request(shape));
+    let pending = session.worker.submit(key, Lane::Completion, request, None);
 
     let infill = pending.outcome().await?;
 
+    snapshot.log_fills(&infill);
     tracing::debug!(
         document = key,
         language = document.language_id,
@@ -56,9 +66,19 @@ pub(crate) async fn handle(
         wall_ms = infill.stats.wall.as_millis(),
         "infilled"
     );
-    let job = Job { session, key, shape, deadline: started + REPAIR_WITHIN };
+    if let Some(reason) = unsure(&infill, trigger, settings) {
+        session.notes.nothing(reason, Some(started.elapsed()));
+        return Ok(Some(InlineCompletionResponse::InlineCompletionItemList(Vec::new())));
+    }
+    let job = Job { session, key, shape, settings, deadline: started + REPAIR_WITHIN };
     let (context, edit) = job.finish(context, infill).await?;
-    let item = edit.map(|edit| {
+    match &edit {
+        Ok(_) => session.notes.shown(started.elapsed()),
+        Err(dropped) => {
+            session.notes.nothing(Nothing::Dropped(*dropped), Some(started.elapsed()));
+        }
+    }
+    let item = edit.ok().map(|edit| {
         let (text, span) = context.in_document(edit);
         let start = offset_to_position(&document.text, span.start, encoding);
         let end = offset_to_position(&document.text, span.end, encoding);
@@ -70,6 +90,19 @@ pub(crate) async fn handle(
         }
     });
     Ok(Some(InlineCompletionResponse::InlineCompletionItemList(item.into_iter().collect())))
+}
+
+/// Whether the model is too unsure of a fill that nobody asked for.
+fn unsure(
+    infill: &Infill,
+    trigger: &InlineCompletionTriggerKind,
+    settings: &Settings,
+) -> Option<Nothing> {
+    let confidence = infill.holes.first()?.confidence;
+    let threshold = settings.completion.show_threshold;
+    let is_unsure =
+        *trigger == InlineCompletionTriggerKind::Automatic && f64::from(confidence) < threshold;
+    is_unsure.then_some(Nothing::Unsure { confidence, threshold })
 }
 
 /// The entry that the editor's menu shows; none if it has nothing to do with the cursor at `offset`.
@@ -89,6 +122,7 @@ struct Job<'a> {
     session: &'a Session,
     key: &'a str,
     shape: Shape,
+    settings: &'a Settings,
     deadline: Instant,
 }
 
@@ -98,8 +132,10 @@ impl Job<'_> {
         &self,
         context: CursorContext,
         infill: Infill,
-    ) -> Result<(CursorContext, Option<Edit>), RequestError> {
-        let Some(fill) = infill.holes.into_iter().next() else { return Ok((context, None)) };
+    ) -> Result<(CursorContext, Result<Edit, Drop>), RequestError> {
+        let Some(fill) = infill.holes.into_iter().next() else {
+            return Ok((context, Err(Drop::Empty)));
+        };
         let (mut context, mut finished) = self.work_on(context, fill).await?;
         for _ in 0..MOST_REPAIRS {
             let Some(repair) = finished.repair.take() else { break };
@@ -115,7 +151,7 @@ impl Job<'_> {
         // Not the edit: a log holds no source code.
         let dropped = finished.edit.as_ref().err();
         tracing::debug!(document = self.key, steps = ?finished.steps, ?dropped, "finished");
-        Ok((context, finished.edit.ok()))
+        Ok((context, finished.edit))
     }
 
     /// Off the thread that answers everyone: parsing takes milliseconds.
@@ -148,7 +184,7 @@ impl Job<'_> {
         let max_lines = Some(repair.broken.matches('\n').count() + 1);
         let limits =
             InfillLimits { max_lines, deadline: Some(self.deadline), ..InfillLimits::default() };
-        let request = context.repair_request(repair, limits);
+        let request = self.settings.suggestion(context.repair_request(repair, limits));
         let pending = self.session.worker.submit_again(self.key, Lane::Completion, request)?;
         let infill = match pending.outcome().await {
             // The first fill is still there.

@@ -3,6 +3,7 @@
 pub(crate) mod code_action;
 pub(crate) mod code_action_resolve;
 pub(crate) mod completion;
+pub(crate) mod configuration;
 pub(crate) mod did_change;
 pub(crate) mod did_close;
 pub(crate) mod did_open;
@@ -11,7 +12,9 @@ pub(crate) mod execute_command;
 pub(crate) mod holes;
 pub(crate) mod infill;
 pub(crate) mod initialize;
+pub(crate) mod initialized;
 pub(crate) mod inline_completion;
 pub(crate) mod score;
 pub(crate) mod shutdown;
+pub(crate) mod status;
 pub(crate) mod work_done_progress_cancel;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use diffcoder_lsp::backend::Backend;
 use diffcoder_lsp::server::{SessionEnd, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
@@ -54,12 +55,23 @@ pub(crate) struct Client {
     pub(crate) applies: bool,
     /// Which of a message's actions is chosen.
     pub(crate) choice: Option<usize>,
+    /// Parameters of every `$/diffcoder/status` so far.
+    pub(crate) statuses: Vec<Value>,
+    /// Messages for the user that the test has not read.
+    shown: Vec<String>,
+    /// Requests of the server that the test has not answered.
+    requests: Vec<Value>,
     is_finished: bool,
 }
 
 impl Client {
     /// A connection on which nothing has been said yet.
     pub(crate) fn connect(script: &Arc<Script>) -> Self {
+        Self::connect_to(script.infiller())
+    }
+
+    /// A connection to a server with settings or a model of the test's making.
+    pub(crate) fn connect_to(backend: impl Into<Backend> + Send + 'static) -> Self {
         let (output, server_input) = tokio::io::duplex(PIPE_BYTES);
         let (server_output, input) = tokio::io::duplex(PIPE_BYTES);
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -67,7 +79,7 @@ impl Client {
         Self {
             output: Some(output),
             input: receiver,
-            server: Some(tokio::spawn(serve(server_input, server_output, script.infiller()))),
+            server: Some(tokio::spawn(serve(server_input, server_output, backend))),
             last_id: 0,
             unanswered: BTreeSet::new(),
             unread: BTreeMap::new(),
@@ -78,6 +90,9 @@ impl Client {
             replies: Vec::new(),
             applies: true,
             choice: None,
+            statuses: Vec::new(),
+            shown: Vec::new(),
+            requests: Vec::new(),
             is_finished: false,
         }
     }
@@ -158,6 +173,40 @@ impl Client {
         self.unread_anonymous.remove(0)
     }
 
+    /// Waits for a message for the user.
+    pub(crate) async fn shown(&mut self) -> String {
+        while self.shown.is_empty() {
+            self.receive("a message for the user").await;
+        }
+        self.shown.remove(0)
+    }
+
+    /// Waits for a request of the server by that method; gives its parameters and answers it.
+    pub(crate) async fn answer_request(&mut self, method: &str, result: Value) -> Value {
+        let place = loop {
+            match self.requests.iter().position(|request| request["method"] == method) {
+                Some(place) => break place,
+                None => self.receive(&format!("the request {method}")).await,
+            }
+        };
+        let request = self.requests.remove(place);
+        let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+        self.send_body(&answer.to_string()).await;
+        request["params"].clone()
+    }
+
+    /// Waits for a status that is as wanted, be it one that has come.
+    pub(crate) async fn status_with(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut seen = 0;
+        loop {
+            if let Some(status) = self.statuses[seen..].iter().find(|status| is_wanted(status)) {
+                return status.clone();
+            }
+            seen = self.statuses.len();
+            self.receive("a status as wanted").await;
+        }
+    }
+
     async fn receive(&mut self, what: &str) {
         let message = tokio::time::timeout(ANSWER_TIMEOUT, self.input.recv()).await;
         let message = message.unwrap_or_else(|_| panic!("waited {ANSWER_TIMEOUT:?} for {what}"));
@@ -210,6 +259,7 @@ impl Client {
             )
         });
         match (message["id"].as_i64(), error) {
+            (Some(_), None) if message.get("method").is_some() => self.requests.push(message),
             (Some(id), error) => {
                 assert!(self.unanswered.remove(&id), "an answer that nobody waits for: {message}");
                 self.unread.insert(id, error.map_or_else(|| Ok(message["result"].clone()), Err));
@@ -217,6 +267,12 @@ impl Client {
             (None, Some(error)) => self.unread_anonymous.push(error),
             (None, None) if message["method"] == "$/diffcoder/frame" => {
                 self.frames.push(message["params"].clone());
+            }
+            (None, None) if message["method"] == "$/diffcoder/status" => {
+                self.statuses.push(message["params"].clone());
+            }
+            (None, None) if message["method"] == "window/showMessage" => {
+                self.shown.push(message["params"]["message"].as_str().unwrap().to_owned());
             }
             (None, None) => panic!("neither an answer nor an error: {message}"),
         }
@@ -306,6 +362,8 @@ impl Drop for Client {
         assert!(self.is_finished, "the test did not wait for the server's end");
         assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered);
         assert!(self.unread.is_empty(), "answers that the test did not read: {:?}", self.unread);
+        assert!(self.shown.is_empty(), "messages that the test did not read: {:?}", self.shown);
+        assert!(self.requests.is_empty(), "requests without an answer: {:?}", self.requests);
         assert!(
             self.unread_anonymous.is_empty(),
             "errors that the test did not read: {:?}",

@@ -32,6 +32,10 @@ async fn a_client_that_says_nothing_gets_utf16_and_incremental_sync() {
             },
             "executeCommandProvider": {
                 "commands": [
+                    "diffcoder.server.accepted",
+                    "diffcoder.server.status",
+                    "diffcoder.server.unload",
+                    "diffcoder.server.reload",
                     "diffcoder.server.infill",
                     "diffcoder.server.fillAll",
                     "diffcoder.server.rewrite",
@@ -45,8 +49,10 @@ async fn a_client_that_says_nothing_gets_utf16_and_incremental_sync() {
                 "infill": true,
                 "score": true,
                 "holes": true,
+                "status": true,
                 "rewrite": { "disabled": "scripted follows no instructions" },
             } },
+            "workspace": { "workspaceFolders": { "supported": true, "changeNotifications": true } },
         })
     );
     assert_eq!(result["serverInfo"]["name"], "diffcoder-lsp");

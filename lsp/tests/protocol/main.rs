@@ -17,5 +17,7 @@ mod ordering;
 mod outside;
 mod score;
 mod script;
+mod settings;
+mod status;
 mod supersede;
 mod sync;

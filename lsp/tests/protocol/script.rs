@@ -22,6 +22,8 @@ pub(crate) enum Act {
     Fill(&'static str),
     /// Answers when the test opens the gate; until then it polls its token, once each forward.
     FillWhenOpened(&'static str),
+    /// Answers at once, with a confidence in percent.
+    FillWith(&'static str, u8),
     /// Refuses, with a reason.
     Refuse(&'static str),
     /// Panics.
@@ -153,6 +155,13 @@ impl Infiller for Scripted {
                     }
                 }
                 Ok(infill(text, request))
+            }
+            Act::FillWith(text, percent) => {
+                let mut infill = infill(text, request);
+                for hole in &mut infill.holes {
+                    hole.confidence = f32::from(percent) / 100.0;
+                }
+                Ok(infill)
             }
             Act::FillWhenOpened(text) => {
                 self.wait_for_gate(cancel)?;

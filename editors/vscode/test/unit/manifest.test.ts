@@ -23,8 +23,23 @@ test('every setting that is read is announced', () => {
   const reads = [...read('src/config.ts').matchAll(/(?:settings|section\([^)]*\))\.get\('([\w.]+)'/g)].map(([, name]) => `diffcoder.${name}`);
   assert.ok(reads.length >= 9);
   for (const name of reads) assert.ok(announced.includes(name), name);
-  // The language client reads this one.
-  for (const name of announced.filter((each) => each !== 'diffcoder.trace.server')) assert.ok(reads.includes(name), name);
+  // The language client reads this one, and the server asks for its own.
+  const rest = announced.filter((each) => each !== 'diffcoder.trace.server' && !isServers(each));
+  for (const name of rest) assert.ok(reads.includes(name), name);
+});
+
+/** Whether the server has a setting of that name. */
+function isServers(name: string): boolean {
+  const schema = JSON.parse(read('../../docs/config.schema.json'));
+  const path = name.split('.').slice(1);
+  return path.reduce((node, part) => node?.properties?.[part], schema) !== undefined;
+}
+
+test('what a workspace cannot set is handed to the server by the extension', () => {
+  for (const [name, property] of Object.entries<{ scope: string }>(manifest.contributes.configuration.properties)) {
+    const handed = read('src/config.ts').includes(`'${name.slice('diffcoder.'.length)}'`);
+    if (property.scope === 'machine') assert.ok(handed, name);
+  }
 });
 
 test('defaults in the code are those of the manifest', () => {
