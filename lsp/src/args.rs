@@ -32,6 +32,48 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Fill a hole in a file and print the change as a unified diff
     Infill(Box<InfillArgs>),
+    /// Measure a server the way an editor uses it
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Type pieces of files again, key by key, and print how long suggestions took and what they were worth
+    Replay(Box<ReplayArgs>),
+}
+
+/// Options of `bench replay`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+This program is started as a server. Pieces of one to four lines are taken out of the files, which are open in it, and
+typed again with a request for a suggestion after every key. Brackets close themselves as in an editor. A key after a
+jump of the cursor is cold, every other one warm. The files on disk stay as they are.")]
+pub(crate) struct ReplayArgs {
+    /// Source files
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Pieces of each file to type
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub(crate) hunks: NonZeroUsize,
+
+    /// Milliseconds from key to key; 0 waits for each answer
+    #[arg(long, value_name = "MS", default_value = "0")]
+    pub(crate) interval: u64,
+
+    /// Type in this many documents at the same time; files are opened more than once where there are fewer
+    #[arg(long, value_name = "N")]
+    pub(crate) at_once: Option<NonZeroUsize>,
+
+    /// Measure another build of the server
+    #[arg(long, value_name = "BINARY")]
+    pub(crate) server: Option<PathBuf>,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of `infill`.

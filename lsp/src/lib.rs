@@ -9,11 +9,14 @@ pub mod server;
 
 mod admission;
 mod capabilities;
+mod completions;
 mod context;
 mod document;
 mod error;
 mod frames;
 mod framing;
 mod handlers;
+mod pace;
 mod state;
+mod typed_through;
 mod worker;

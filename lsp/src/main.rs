@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Command, CommandLine};
+use crate::args::{BenchCommand, Command, CommandLine};
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let result = match &line.command {
         None => cli::serve::run(model),
         Some(Command::Infill(args)) => cli::infill::run(args, model),
+        Some(Command::Bench(BenchCommand::Replay(args))) => cli::bench::run(args, model),
     };
     cli::exit_code(result)
 }

@@ -21,14 +21,15 @@ use tower_lsp::jsonrpc::Result;
 use tower_lsp::{Client, LanguageServer, LspService};
 
 use crate::admission::Admission;
+use crate::completions::Stats;
 use crate::error::{answer, notice};
 use crate::framing::forward_messages;
 use crate::handlers::document_text::{DocumentText, DocumentTextParams};
 use crate::handlers::infill::{InfillParams, InfillResult};
 use crate::handlers::score::{ScoreParams, ScoreResult};
 use crate::handlers::{
-    did_change, did_close, did_open, document_text, infill, initialize, inline_completion, score,
-    shutdown,
+    completion_stats, did_change, did_close, did_open, document_text, infill, initialize,
+    inline_completion, score, shutdown,
 };
 use crate::state::Session;
 use crate::worker::Worker;
@@ -86,6 +87,7 @@ pub async fn serve(
     .custom_method("diffcoder/infill", Server::infill)
     .custom_method("diffcoder/score", Server::score)
     .custom_method("diffcoder/documentText", Server::document_text)
+    .custom_method("diffcoder/completionStats", Server::completion_stats)
     .finish();
 
     let (messages, forwarded) = tokio::io::duplex(PIPE_BYTES);
@@ -181,5 +183,9 @@ impl Server {
 
     async fn document_text(&self, params: DocumentTextParams) -> Result<DocumentText> {
         answer(document_text::handle(&self.session, params)).await
+    }
+
+    async fn completion_stats(&self) -> Result<Stats> {
+        answer(completion_stats::handle(&self.session)).await
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use tower_lsp::gen_lsp_types::Uri;
 
+use crate::completions::Completions;
 use crate::document::{ContentChange, Document};
 use crate::error::RequestError;
 use crate::position::PositionEncoding;
@@ -18,6 +19,7 @@ use crate::worker::Worker;
 pub(crate) struct Session {
     state: Mutex<State>,
     pub(crate) worker: Worker,
+    pub(crate) completions: Completions,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ pub(crate) struct Snapshot {
 
 impl Session {
     pub(crate) fn new(worker: Worker) -> Self {
-        Self { state: Mutex::default(), worker }
+        Self { state: Mutex::default(), worker, completions: Completions::default() }
     }
 
     pub(crate) fn set_encoding(&self, encoding: PositionEncoding) {
@@ -82,6 +84,7 @@ impl Session {
     pub(crate) fn close(&self, uri: &Uri) {
         self.state.lock().documents.remove(uri);
         self.worker.cancel_document(&uri.0);
+        self.completions.forget(uri);
     }
 
     /// The document as it is now.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use diffcoder_engine::cancel::{CancelOnDrop, CancelToken};
 use diffcoder_engine::infiller::{
@@ -54,18 +55,24 @@ struct Queue {
 struct Job {
     work: Work,
     ticket: Ticket,
+    /// Not begun before.
+    ready: Instant,
 }
+
+/// Makes a request on the model's thread: what parses a document must not hold up the messages of the client, and is
+/// not worth doing for a job that never begins.
+pub(crate) type MakeRequest = Box<dyn FnOnce() -> InfillRequest + Send>;
 
 /// What the model does for a job.
 enum Work {
-    Infill(InfillRequest, Option<FrameSink>),
+    Infill(MakeRequest, Option<FrameSink>),
     Score(ScoreRequest),
 }
 
 impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Infill(request, _) => f.debug_tuple("Infill").field(request).finish(),
+            Self::Infill(..) => f.write_str("Infill"),
             Self::Score(request) => f.debug_tuple("Score").field(request).finish(),
         }
     }
@@ -173,8 +180,30 @@ impl Worker {
         frames: Option<FrameSink>,
     ) -> Pending<Infill> {
         let (pending, ticket) = infill_ticket(document_key, lane);
-        self.enqueue(&mut self.0.queue.lock(), Work::Infill(request, frames), ticket);
+        let work = Work::Infill(Box::new(move || request), frames);
+        self.enqueue(&mut self.0.queue.lock(), work, ticket, Duration::ZERO);
         pending
+    }
+
+    /// As [`Self::submit`] for a request that is made when its turn comes, after `delay` at the earliest.
+    pub(crate) fn submit_later(
+        &self,
+        document_key: &str,
+        lane: Lane,
+        make: MakeRequest,
+        delay: Duration,
+    ) -> Pending<Infill> {
+        let (pending, ticket) = infill_ticket(document_key, lane);
+        self.enqueue(&mut self.0.queue.lock(), Work::Infill(make, None), ticket, delay);
+        pending
+    }
+
+    /// Stops and answers what a newer request has made pointless that needs no model itself.
+    pub(crate) fn supersede(&self, document_key: &str, lane: Lane) {
+        self.0.queue.lock().retire(
+            |older| older.document_key == document_key && older.lane == lane,
+            |key| RequestError::Superseded(key.to_owned()),
+        );
     }
 
     /// Queues a score for a document; an older one for it is stopped and answered with `Superseded`.
@@ -184,25 +213,30 @@ impl Worker {
         let pending = Pending { outcome, _cancel: cancel.cancel_on_drop() };
         let (lane, reply) = (Lane::Score, Reply::Score(reply));
         let ticket = Ticket { document_key: document_key.to_owned(), lane, cancel, reply };
-        self.enqueue(&mut self.0.queue.lock(), Work::Score(request), ticket);
+        self.enqueue(&mut self.0.queue.lock(), Work::Score(request), ticket, Duration::ZERO);
         pending
     }
 
-    fn enqueue(&self, queue: &mut Queue, work: Work, ticket: Ticket) {
+    fn enqueue(&self, queue: &mut Queue, work: Work, ticket: Ticket, delay: Duration) {
         if queue.is_closed {
             return ticket.retire(RequestError::ShuttingDown);
         }
+        queue.waiting.retain(|job| !job.ticket.cancel.is_cancelled());
+        // A document keeps its place in the queue: whoever types faster must not wait longer.
+        let place = queue.waiting.iter().position(|job| {
+            job.ticket.document_key == ticket.document_key && job.ticket.lane == ticket.lane
+        });
         queue.retire(
             |older| older.document_key == ticket.document_key && older.lane == ticket.lane,
             |key| RequestError::Superseded(key.to_owned()),
         );
-        queue.waiting.retain(|job| !job.ticket.cancel.is_cancelled());
         if queue.waiting.len() >= MAX_WAITING_JOBS
             && let Some(oldest) = queue.waiting.pop_front()
         {
             oldest.ticket.retire(RequestError::Overload);
         }
-        queue.waiting.push_back(Job { work, ticket });
+        let place = place.unwrap_or(queue.waiting.len()).min(queue.waiting.len());
+        queue.waiting.insert(place, Job { work, ticket, ready: Instant::now() + delay });
         self.0.changed.notify_one();
     }
 
@@ -225,7 +259,8 @@ impl Worker {
             return Err(RequestError::Superseded(document_key.to_owned()));
         }
         let (pending, ticket) = infill_ticket(document_key, lane);
-        self.enqueue(&mut queue, Work::Infill(request, None), ticket);
+        let work = Work::Infill(Box::new(move || request), None);
+        self.enqueue(&mut queue, work, ticket, Duration::ZERO);
         Ok(pending)
     }
 
@@ -248,11 +283,16 @@ impl Worker {
 
 impl Shared {
     fn run(&self, mut infiller: Box<dyn Infiller>) {
-        while let Some((work, cancel)) = self.next_job() {
+        while let Some((work, document_key, cancel)) = self.next_job() {
             let done = match work {
-                Work::Infill(request, frames) => {
-                    Done::Infill(run_infill(infiller.as_mut(), &request, &cancel, frames))
-                }
+                Work::Infill(make, mut frames) => Done::Infill(guarded(&document_key, || {
+                    let mut on_frame = |frame: &Frame| {
+                        if let Some(sink) = &mut frames {
+                            sink(frame);
+                        }
+                    };
+                    infiller.infill(&make(), &cancel, &mut on_frame)
+                })),
                 Work::Score(request) => Done::Score(guarded(&request.document_key, || {
                     infiller.score(&request, &cancel)
                 })),
@@ -264,38 +304,27 @@ impl Shared {
         }
     }
 
-    /// Waits for a job that somebody still wants; `None` once closed.
-    fn next_job(&self) -> Option<(Work, CancelToken)> {
+    /// Waits for a job that somebody still wants and whose time has come; `None` once closed.
+    fn next_job(&self) -> Option<(Work, String, CancelToken)> {
         let mut queue = self.queue.lock();
         loop {
             if queue.is_closed {
                 return None;
             }
-            match queue.waiting.pop_front() {
-                Some(job) if job.ticket.cancel.is_cancelled() => {}
-                Some(Job { work, ticket }) => {
-                    let cancel = ticket.cancel.clone();
-                    queue.running = Some(ticket);
-                    return Some((work, cancel));
-                }
+            queue.waiting.retain(|job| !job.ticket.cancel.is_cancelled());
+            let now = Instant::now();
+            let first = queue.waiting.iter().position(|job| job.ready <= now);
+            if let Some(Job { work, ticket, .. }) = first.and_then(|at| queue.waiting.remove(at)) {
+                let (document_key, cancel) = (ticket.document_key.clone(), ticket.cancel.clone());
+                queue.running = Some(ticket);
+                return Some((work, document_key, cancel));
+            }
+            match queue.waiting.iter().map(|job| job.ready).min() {
+                Some(ready) => drop(self.changed.wait_until(&mut queue, ready)),
                 None => self.changed.wait(&mut queue),
             }
         }
     }
-}
-
-fn run_infill(
-    infiller: &mut dyn Infiller,
-    request: &InfillRequest,
-    cancel: &CancelToken,
-    mut frames: Option<FrameSink>,
-) -> Outcome<Infill> {
-    let mut on_frame = |frame: &Frame| {
-        if let Some(sink) = &mut frames {
-            sink(frame);
-        }
-    };
-    guarded(&request.document_key, || infiller.infill(request, cancel, &mut on_frame))
 }
 
 /// Runs the model; a panic becomes the answer.
@@ -324,5 +353,92 @@ impl WorkerEnd {
     pub(crate) async fn wait(self) {
         // The sender is dropped, never used: an error is the signal.
         drop(self.0.await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diffcoder_engine::infiller::InfillStats;
+
+    use super::*;
+
+    /// Notes whom it works for, and begins when the test lets it.
+    struct Noting {
+        done: Arc<Mutex<Vec<String>>>,
+        gate: Arc<Mutex<()>>,
+    }
+
+    impl Infiller for Noting {
+        fn model_name(&self) -> &str {
+            "noting"
+        }
+
+        fn infill(
+            &mut self,
+            request: &InfillRequest,
+            _cancel: &CancelToken,
+            _on_frame: &mut dyn FnMut(&Frame),
+        ) -> Result<Infill, InfillError> {
+            drop(self.gate.lock());
+            self.done.lock().push(request.document_key.clone());
+            let stats = InfillStats::default();
+            Ok(Infill { holes: Vec::new(), alternatives: Vec::new(), stats })
+        }
+    }
+
+    type Done = Arc<Mutex<Vec<String>>>;
+    type Gate = Arc<Mutex<()>>;
+
+    fn worker() -> (Worker, Done, Gate) {
+        let (done, gate) = (Done::default(), Gate::default());
+        let noting = Noting { done: Arc::clone(&done), gate: Arc::clone(&gate) };
+        (Worker::start(Box::new(noting)).0, done, gate)
+    }
+
+    fn ask(worker: &Worker, key: &str, delay: Duration) -> Pending<Infill> {
+        let request = InfillRequest::new(key, Vec::new());
+        worker.submit_later(key, Lane::Completion, Box::new(move || request), delay)
+    }
+
+    fn soon(worker: &Worker, key: &str) -> Pending<Infill> {
+        ask(worker, key, Duration::ZERO)
+    }
+
+    #[tokio::test]
+    async fn whoever_types_fast_keeps_the_documents_place() {
+        let (worker, done, gate) = worker();
+        let held = gate.lock();
+        let busy = soon(&worker, "busy");
+        let mut older = Vec::new();
+        let (a, mut b) = (soon(&worker, "a"), soon(&worker, "b"));
+        let c = soon(&worker, "c");
+        for _ in 0..5 {
+            older.push(std::mem::replace(&mut b, soon(&worker, "b")));
+        }
+        drop(held);
+        for pending in [busy, a, b, c] {
+            assert!(pending.outcome().await.is_ok());
+        }
+        for pending in older {
+            assert!(matches!(pending.outcome().await, Err(RequestError::Superseded(_))));
+        }
+        assert_eq!(*done.lock(), ["busy", "a", "b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_for_its_time_holds_nobody_up_and_can_be_superseded() {
+        const FAR: Duration = Duration::from_secs(600);
+        let (worker, done, _gate) = worker();
+        let (later, other) = (ask(&worker, "a", FAR), soon(&worker, "b"));
+        assert!(other.outcome().await.is_ok());
+        let newer = soon(&worker, "a");
+        assert!(newer.outcome().await.is_ok());
+        assert!(matches!(later.outcome().await, Err(RequestError::Superseded(_))));
+        let last = ask(&worker, "a", FAR);
+        worker.supersede("a", Lane::Completion);
+        assert!(matches!(last.outcome().await, Err(RequestError::Superseded(_))));
+        let soon = ask(&worker, "a", Duration::from_millis(1));
+        assert!(soon.outcome().await.is_ok());
+        assert_eq!(*done.lock(), ["b", "a", "a"]);
     }
 }

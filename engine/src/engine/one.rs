@@ -193,11 +193,7 @@ struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     /// One that shows no frames.
-    fn silent(
-        cancel: &'a CancelToken,
-        limits: &'a InfillLimits,
-        tokenizer: &'a Tokenizer,
-    ) -> Self {
+    fn silent(cancel: &'a CancelToken, limits: &'a InfillLimits, tokenizer: &'a Tokenizer) -> Self {
         Self {
             hole: 0,
             forwards_before: 0,

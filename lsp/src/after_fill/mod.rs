@@ -16,6 +16,7 @@ mod tail;
 use std::ops::Range;
 
 pub use adaptive::Shape;
+pub use errors::Parsed;
 pub use languages::Language;
 pub use site::Site;
 

@@ -1,5 +1,6 @@
 //! The protocol's methods: one request or notification, one file.
 
+pub(crate) mod completion_stats;
 pub(crate) mod did_change;
 pub(crate) mod did_close;
 pub(crate) mod did_open;

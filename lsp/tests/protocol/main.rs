@@ -15,3 +15,4 @@ mod score;
 mod script;
 mod supersede;
 mod sync;
+mod typed_through;

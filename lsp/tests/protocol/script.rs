@@ -20,6 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) enum Act {
     /// Answers at once.
     Fill(&'static str),
+    /// Answers at once with alternatives of these confidences, as many as are wanted.
+    Choose(&'static [(&'static str, f32)]),
     /// Answers when the test opens the gate; until then it polls its token, once each forward.
     FillWhenOpened(&'static str),
     /// Refuses, with a reason.
@@ -132,6 +134,17 @@ impl Infiller for Scripted {
                     }
                 }
                 Ok(infill(text, request))
+            }
+            Act::Choose(fills) => {
+                let mut choices = fills.iter().map(|&(text, confidence)| {
+                    let text = text.to_owned();
+                    vec![HoleFill { text, confidence, finish: Finish::EndOfText }]
+                });
+                Ok(Infill {
+                    holes: choices.next().unwrap(),
+                    alternatives: choices.take(request.alternatives - 1).collect(),
+                    stats: InfillStats::default(),
+                })
             }
             Act::FillWhenOpened(text) => {
                 while !self.0.gate_is_open.load(Ordering::Acquire) {

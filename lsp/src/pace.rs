@@ -1,0 +1,114 @@
+//! How long a completion waits for the next key before the model is asked.
+//!
+//! Where the model answers faster than somebody types, waiting only costs time. Where it is slower, each request would be
+//! stopped half-way by the next key, and the machine would run hot for nothing; then a request waits a little longer than
+//! the keys usually lie apart, and typing has ended when its turn comes.
+
+use std::time::{Duration, Instant};
+
+/// Longest wait.
+const MOST: Duration = Duration::from_millis(150);
+/// A longer gap between two keys is a pause, not typing.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Share of a new measurement in the mean, as a divisor.
+const MEMORY: u32 = 4;
+
+/// A mean that follows what it measures.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mean(Option<Duration>);
+
+impl Mean {
+    pub(crate) fn add(&mut self, measured: Duration) {
+        self.0 = Some(match self.0 {
+            None => measured,
+            Some(mean) => (mean * (MEMORY - 1) + measured) / MEMORY,
+        });
+    }
+
+    /// Notes that something was given up after `elapsed`: done it would have taken longer, as far as is known twice as long.
+    ///
+    /// Without this, a model so slow that every request is stopped would never be known as slow.
+    pub(crate) fn at_least(&mut self, elapsed: Duration) {
+        let guess = elapsed * 2;
+        if elapsed < PAUSE && self.0.is_none_or(|mean| mean < guess) {
+            self.add(guess);
+        }
+    }
+
+    pub(crate) fn get(self) -> Option<Duration> {
+        self.0
+    }
+}
+
+/// How fast somebody types in a document.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    last_key: Option<Instant>,
+    gap: Mean,
+}
+
+impl Pace {
+    /// Notes a key.
+    pub(crate) fn key(&mut self, now: Instant) {
+        if let Some(last) = self.last_key.replace(now) {
+            let gap = now.saturating_duration_since(last);
+            if gap < PAUSE {
+                self.gap.add(gap);
+            }
+        }
+    }
+
+    /// How long a request waits where one costs `cost` on average.
+    pub(crate) fn delay(self, cost: Mean) -> Duration {
+        match (self.gap.get(), cost.get()) {
+            (Some(gap), Some(cost)) if cost > gap => (gap + gap / 4).min(cost).min(MOST),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The delay after six keys, `gap` apart, where a completion costs `cost`.
+    fn delay(gap: u64, cost: u64) -> u64 {
+        let (start, mut pace, mut mean) = (Instant::now(), Pace::default(), Mean::default());
+        for key in 0..6 {
+            pace.key(start + Duration::from_millis(key * gap));
+            mean.add(Duration::from_millis(cost));
+        }
+        u64::try_from(pace.delay(mean).as_millis()).unwrap()
+    }
+
+    #[test]
+    fn a_model_that_keeps_up_is_asked_at_once() {
+        assert_eq!(delay(120, 30), 0);
+        assert_eq!(delay(120, 120), 0);
+        assert_eq!(Pace::default().delay(Mean::default()), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_slower_one_is_asked_when_a_key_is_late() {
+        assert_eq!(delay(80, 400), 100);
+        assert_eq!(delay(80, 90), 90, "never longer than the answer takes");
+        assert_eq!(delay(400, 3_000), 150, "nor longer than the most");
+    }
+
+    #[test]
+    fn a_model_that_never_comes_to_an_end_is_slow() {
+        let (start, mut pace, mut mean) = (Instant::now(), Pace::default(), Mean::default());
+        for key in 0..6 {
+            pace.key(start + Duration::from_millis(key * 100));
+            mean.at_least(Duration::from_millis(100));
+        }
+        assert_eq!(pace.delay(mean), Duration::from_millis(125));
+        mean.at_least(Duration::from_secs(5));
+        assert_eq!(mean.get(), Some(Duration::from_millis(200)), "a pause says nothing");
+    }
+
+    #[test]
+    fn a_pause_is_not_typing() {
+        assert_eq!(delay(5_000, 9_000), 0);
+    }
+}
