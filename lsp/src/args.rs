@@ -18,6 +18,10 @@ pub(crate) struct CommandLine {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
 
+    /// Most tokens of other files in a prompt [default: what the model was trained for, none for the embedded one]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) related_tokens: Option<usize>,
+
     // Editors pass it to every server, and stdio is the only transport.
     #[arg(long, hide = true)]
     stdio: bool,

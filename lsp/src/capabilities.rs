@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tower_lsp::gen_lsp_types::{
-    ClientCapabilities, InlineCompletionProvider, ServerCapabilities, TextDocumentSync,
+    ClientCapabilities, InlineCompletionProvider, Save, ServerCapabilities, TextDocumentSync,
     TextDocumentSyncKind, TextDocumentSyncOptions,
 };
 
@@ -21,6 +21,7 @@ pub(crate) fn server_capabilities(encoding: PositionEncoding) -> ServerCapabilit
         text_document_sync: Some(TextDocumentSync::Options(TextDocumentSyncOptions {
             open_close: Some(true),
             change: Some(TextDocumentSyncKind::Incremental),
+            save: Some(Save::Bool(true)),
             ..TextDocumentSyncOptions::default()
         })),
         inline_completion_provider: Some(InlineCompletionProvider::Bool(true)),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Segment};
+use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Related, Segment};
 
 use crate::after_fill::{Edit, Language, Parsed, Repair, Shape, Site};
 use crate::document::Document;
@@ -17,6 +17,8 @@ pub(crate) struct CursorContext {
     before: Arc<str>,
     /// Everything from the cursor on.
     after: Arc<str>,
+    /// Text of other files.
+    related: Vec<Related>,
     /// Where the fill goes, in the text with the selected entry.
     pub(crate) site: Site,
 }
@@ -73,8 +75,14 @@ impl CursorContext {
             document_key: document.uri.0.clone(),
             before: line_endings::normalise(before).into(),
             after: line_endings::normalise(after).into(),
+            related: Vec::new(),
             site,
         }
+    }
+
+    /// With text of other files in front.
+    pub(crate) fn beside(self, related: Vec<Related>) -> Self {
+        Self { related, ..self }
     }
 
     /// The request that fills the cursor, as far as `shape` goes, in up to `alternatives` ways.
@@ -92,13 +100,12 @@ impl CursorContext {
     }
 
     fn asking(&self, before: &str, draft: &str, after: &str) -> InfillRequest {
-        InfillRequest::new(
-            self.document_key.clone(),
-            vec![
-                Segment::Text(before.into()),
-                Segment::Hole { draft: draft.into() },
-                Segment::Text(after.into()),
-            ],
-        )
+        let segments = vec![
+            Segment::Text(before.into()),
+            Segment::Hole { draft: draft.into() },
+            Segment::Text(after.into()),
+        ];
+        let related = self.related.clone();
+        InfillRequest { related, ..InfillRequest::new(self.document_key.clone(), segments) }
     }
 }

@@ -17,6 +17,7 @@ mod frames;
 mod framing;
 mod handlers;
 mod pace;
+mod related;
 mod state;
 mod typed_through;
 mod worker;

@@ -15,9 +15,11 @@ fn main() -> ExitCode {
     logging::init();
     let model = line.model.as_deref();
     let result = match &line.command {
-        None => cli::serve::run(model),
+        None => cli::serve::run(model, line.related_tokens),
         Some(Command::Infill(args)) => cli::infill::run(args, model),
-        Some(Command::Bench(BenchCommand::Replay(args))) => cli::bench::run(args, model),
+        Some(Command::Bench(BenchCommand::Replay(args))) => {
+            cli::bench::run(args, model, line.related_tokens)
+        }
     };
     cli::exit_code(result)
 }

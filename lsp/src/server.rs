@@ -14,8 +14,8 @@ use diffcoder_engine::infiller::Infiller;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::Handle;
 use tower_lsp::gen_lsp_types::{
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, InitializeParams, InitializeResult,
-    InlineCompletionParams, InlineCompletionResponse, LspAny,
+    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DidSaveTextDocumentParams,
+    InitializeParams, InitializeResult, InlineCompletionParams, InlineCompletionResponse, LspAny,
 };
 use tower_lsp::jsonrpc::Result;
 use tower_lsp::{Client, LanguageServer, LspService};
@@ -28,7 +28,7 @@ use crate::handlers::document_text::{DocumentText, DocumentTextParams};
 use crate::handlers::infill::{InfillParams, InfillResult};
 use crate::handlers::score::{ScoreParams, ScoreResult};
 use crate::handlers::{
-    completion_stats, did_change, did_close, did_open, document_text, infill, initialize,
+    completion_stats, did_change, did_close, did_open, did_save, document_text, infill, initialize,
     inline_completion, score, shutdown,
 };
 use crate::state::Session;
@@ -82,6 +82,7 @@ pub async fn serve(
     })
     .custom_method("textDocument/didOpen", Server::did_open)
     .custom_method("textDocument/didChange", Server::did_change)
+    .custom_method("textDocument/didSave", Server::did_save)
     .custom_method("textDocument/didClose", Server::did_close)
     .custom_method("textDocument/inlineCompletion", Server::inline_completion)
     .custom_method("diffcoder/infill", Server::infill)
@@ -160,6 +161,10 @@ impl Server {
 
     async fn did_change(&self, params: LspAny) {
         did_change::handle(&self.session, params);
+    }
+
+    async fn did_save(&self, params: DidSaveTextDocumentParams) {
+        _ = notice(|| did_save::handle(&self.session, params));
     }
 
     async fn did_close(&self, params: DidCloseTextDocumentParams) {

@@ -1,6 +1,7 @@
 //! What the server knows of its client: the open documents and what was agreed upon.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tower_lsp::gen_lsp_types::Uri;
@@ -9,6 +10,7 @@ use crate::completions::Completions;
 use crate::document::{ContentChange, Document};
 use crate::error::RequestError;
 use crate::position::PositionEncoding;
+use crate::related::{RelatedText, Wanted};
 use crate::worker::Worker;
 
 /// One client's session.
@@ -20,6 +22,7 @@ pub(crate) struct Session {
     state: Mutex<State>,
     pub(crate) worker: Worker,
     pub(crate) completions: Completions,
+    pub(crate) related: Arc<RelatedText>,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +41,12 @@ pub(crate) struct Snapshot {
 
 impl Session {
     pub(crate) fn new(worker: Worker) -> Self {
-        Self { state: Mutex::default(), worker, completions: Completions::default() }
+        Self {
+            state: Mutex::default(),
+            worker,
+            completions: Completions::default(),
+            related: Arc::default(),
+        }
     }
 
     pub(crate) fn set_encoding(&self, encoding: PositionEncoding) {
@@ -82,9 +90,38 @@ impl Session {
     }
 
     pub(crate) fn close(&self, uri: &Uri) {
-        self.state.lock().documents.remove(uri);
+        let document = self.state.lock().documents.remove(uri);
+        if let Some(document) = document.filter(|_| self.worker.related_tokens() > 0) {
+            self.related.put_away(&document);
+            self.related.forget(uri);
+        }
         self.worker.cancel_document(&uri.0);
         self.completions.forget(uri);
+    }
+
+    /// Notes that the document was saved.
+    pub(crate) fn saved(&self, uri: &Uri) {
+        let document = self.state.lock().documents.get(uri).cloned();
+        if let Some(document) = document.filter(|_| self.worker.related_tokens() > 0) {
+            self.related.put_away(&document);
+        }
+    }
+
+    /// What is to be looked up for a cursor in other files; `None` if the model has no use for it.
+    pub(crate) fn wanted_beside(&self, document: &Document, cursor: usize) -> Option<Wanted> {
+        let tokens = self.worker.related_tokens();
+        if tokens == 0 {
+            return None;
+        }
+        self.related.visit(document, document.text.byte_to_line(cursor));
+        let state = self.state.lock();
+        let others = state
+            .documents
+            .values()
+            .filter(|other| other.uri != document.uri && !other.is_out_of_step);
+        let mut others: Vec<Document> = others.cloned().collect();
+        others.sort_by(|a, b| a.uri.0.cmp(&b.uri.0));
+        Some(Wanted { document: document.clone(), cursor, others, tokens })
     }
 
     /// The document as it is now.

@@ -40,6 +40,7 @@ pub(crate) struct Pending<T> {
 struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
+    related_tokens: usize,
 }
 
 #[derive(Debug, Default)]
@@ -157,7 +158,8 @@ fn infill_ticket(document_key: &str, lane: Lane) -> (Pending<Infill>, Ticket) {
 impl Worker {
     /// Starts the thread that owns `infiller`.
     pub(crate) fn start(infiller: Box<dyn Infiller>) -> (Self, WorkerEnd) {
-        let shared = Arc::new(Shared::default());
+        let related_tokens = infiller.related_tokens();
+        let shared = Arc::new(Shared { related_tokens, ..Shared::default() });
         let (ended, end) = oneshot::channel();
         let worker = Self(Arc::clone(&shared));
         thread::Builder::new()
@@ -168,6 +170,11 @@ impl Worker {
             })
             .expect("a process that cannot start one thread cannot serve");
         (worker, WorkerEnd(end))
+    }
+
+    /// Most tokens of other files that the model has use for.
+    pub(crate) fn related_tokens(&self) -> usize {
+        self.0.related_tokens
     }
 
     /// Queues `request` for a document; an older one of the same lane is stopped and answered with `Superseded`.

@@ -130,6 +130,12 @@ impl Engine {
         self
     }
 
+    /// The same engine, whose prompts take up to `tokens` tokens of other files, whatever the model is known to be good for.
+    pub fn with_related_tokens(mut self, tokens: usize) -> Self {
+        self.serving.related_tokens = tokens;
+        self
+    }
+
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
@@ -183,6 +189,10 @@ impl Infiller for Engine {
         cancel: &CancelToken,
     ) -> Result<Score, InfillError> {
         self.score_text(request, cancel)
+    }
+
+    fn related_tokens(&self) -> usize {
+        self.serving.related_tokens
     }
 
     fn model_name(&self) -> &str {

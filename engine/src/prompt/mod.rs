@@ -4,3 +4,4 @@ pub mod budget;
 pub mod format;
 pub mod joint;
 pub mod layout;
+pub mod related;

@@ -8,8 +8,11 @@ use anyhow::Context;
 use super::model;
 
 /// Serves until the client is done; the exit code is the one that the protocol asks for.
-pub(crate) fn run(model_dir: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let infiller = model::load(model_dir)?;
+pub(crate) fn run(
+    model_dir: Option<&Path>,
+    related_tokens: Option<usize>,
+) -> anyhow::Result<ExitCode> {
+    let infiller = model::load_with(model_dir, related_tokens)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

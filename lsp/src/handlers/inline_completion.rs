@@ -1,5 +1,6 @@
 //! `textDocument/inlineCompletion`: fills the hole at the cursor.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diffcoder_engine::infiller::{Finish, HoleFill, InfillLimits};
@@ -108,12 +109,16 @@ pub(crate) async fn complete(
         }
         Arrival::Ask(delay, last_tree) => (delay, last_tree),
     };
+    let wanted = session.wanted_beside(document, selected.range.start);
+    let related = Arc::clone(&session.related);
     let (prepared, preparation) = oneshot::channel();
     let make = {
         let (document, selected) = (document.clone(), selected.clone());
         move || {
             let started = Instant::now();
+            let related = wanted.map(|wanted| related.choose(&wanted)).unwrap_or_default();
             let context = CursorContext::behind(&document, &selected, &mut last_tree.lock());
+            let context = context.beside(related);
             let (shape, n_items) = match asked {
                 Asked::Automatic => (context.site.shape(), 1),
                 Asked::Invoked => (Shape::Free, MOST_ITEMS),

@@ -4,6 +4,7 @@ pub(crate) mod completion_stats;
 pub(crate) mod did_change;
 pub(crate) mod did_close;
 pub(crate) mod did_open;
+pub(crate) mod did_save;
 pub(crate) mod document_text;
 pub(crate) mod infill;
 pub(crate) mod initialize;

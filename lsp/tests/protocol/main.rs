@@ -11,6 +11,7 @@ mod lifecycle;
 mod malformed;
 mod ordering;
 mod outside;
+mod related;
 mod score;
 mod script;
 mod supersede;

@@ -38,6 +38,8 @@ pub(crate) struct Asked {
     pub(crate) after: String,
     /// What stands in the holes.
     pub(crate) drafts: Vec<String>,
+    /// Paths and texts of other files.
+    pub(crate) related: Vec<(String, String)>,
 }
 
 /// The test's side of the scripted infiller.
@@ -46,6 +48,8 @@ pub(crate) struct Script {
     asked: Mutex<Vec<Asked>>,
     n_cancelled: AtomicUsize,
     gate_is_open: AtomicBool,
+    /// Tokens of other files that the model has use for.
+    related_tokens: usize,
 }
 
 impl Script {
@@ -60,7 +64,15 @@ impl Script {
             asked: Mutex::default(),
             n_cancelled: AtomicUsize::new(0),
             gate_is_open: AtomicBool::new(false),
+            related_tokens: 0,
         })
+    }
+
+    /// A model with use for text of other files.
+    pub(crate) fn with_related_tokens(act: Act, related_tokens: usize) -> Arc<Self> {
+        let mut script = Self::always(act);
+        Arc::get_mut(&mut script).unwrap().related_tokens = related_tokens;
+        script
     }
 
     pub(crate) fn infiller(self: &Arc<Self>) -> Box<dyn Infiller> {
@@ -117,6 +129,9 @@ impl Infiller for Scripted {
             before: before.to_string(),
             after: after.to_string(),
             drafts: drafts.collect(),
+            related: (request.related.iter())
+                .map(|related| (related.path.to_string(), related.text.to_string()))
+                .collect(),
         };
         let n_holes = asked.drafts.len();
         let act = (self.0.act)(&asked);
@@ -172,6 +187,7 @@ impl Infiller for Scripted {
             before: request.left.to_string(),
             after: request.right.to_string(),
             drafts: vec![request.text.to_string()],
+            related: Vec::new(),
         };
         let act = (self.0.act)(&asked);
         self.0.asked.lock().push(asked);
@@ -185,6 +201,10 @@ impl Infiller for Scripted {
             alternatives: (0..request.alternatives).map(likely).collect(),
         };
         Ok(Score { tokens: request.text.char_indices().enumerate().map(token).collect() })
+    }
+
+    fn related_tokens(&self) -> usize {
+        self.0.related_tokens
     }
 
     fn model_name(&self) -> &str {

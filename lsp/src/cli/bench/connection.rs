@@ -31,10 +31,18 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Starts `binary` as a server and says hello; positions are in bytes.
-    pub(crate) fn start(binary: &Path, model: Option<&Path>) -> anyhow::Result<Self> {
+    /// The folder that this command runs in is the workspace.
+    pub(crate) fn start(
+        binary: &Path,
+        model: Option<&Path>,
+        related_tokens: Option<usize>,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
         if let Some(model) = model {
             command.arg("--model").arg(model);
+        }
+        if let Some(tokens) = related_tokens {
+            command.arg("--related-tokens").arg(tokens.to_string());
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child =
@@ -46,7 +54,9 @@ impl Connection {
         thread::spawn(move || read_messages(stdout, &sender));
         let mut connection = Self { child, stdin, arrivals, last_id: 0 };
         let capabilities = json!({ "general": { "positionEncodings": ["utf-8"] } });
-        let params = json!({ "processId": std::process::id(), "rootUri": null, "capabilities": capabilities });
+        let folder = std::env::current_dir().context("cannot tell the folder that this runs in")?;
+        let root = format!("file://{}", folder.display());
+        let params = json!({ "processId": std::process::id(), "rootUri": root, "capabilities": capabilities });
         let id = connection.request("initialize", params)?;
         let hello = connection.wait_for(id, START_TIMEOUT)?;
         if hello["result"]["capabilities"]["positionEncoding"] != "utf-8" {

@@ -16,7 +16,11 @@ use connection::Connection;
 use replay::{Pace, Replay, Typist};
 
 /// Replays the typing of files against a server of its own, and prints what an editor would have felt.
-pub(crate) fn run(args: &ReplayArgs, model: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(
+    args: &ReplayArgs,
+    model: Option<&Path>,
+    related_tokens: Option<usize>,
+) -> anyhow::Result<ExitCode> {
     let binary = match &args.server {
         Some(binary) => binary.clone(),
         None => std::env::current_exe().context("cannot find this program's own file")?,
@@ -27,7 +31,7 @@ pub(crate) fn run(args: &ReplayArgs, model: Option<&Path>) -> anyhow::Result<Exi
         0 => Pace::Answers,
         interval => Pace::Every(Duration::from_millis(interval)),
     };
-    let mut connection = Connection::start(&binary, model)?;
+    let mut connection = Connection::start(&binary, model, related_tokens)?;
     // Without a number of typists, the files are typed in one after the other.
     let at_once = args.at_once.map_or(1, std::num::NonZeroUsize::get);
     let n_documents = files.len().max(at_once);
