@@ -37,7 +37,7 @@ struct OfDocument {
     suggestions: VecDeque<Suggested>,
     pace: Pace,
     tree: LastTree,
-    /// When the model could begin with the request that has no answer yet.
+    /// When the model may begin with the request that has no answer yet.
     under_way: Option<Instant>,
 }
 
@@ -85,8 +85,8 @@ impl Completions {
         let Memory { documents, cost, stats } = &mut *memory;
         let document = documents.entry(uri.clone()).or_default();
         document.pace.key(now);
-        if let Some(begun) = document.under_way.take() {
-            cost.at_least(now.saturating_duration_since(begun));
+        if document.under_way.take().is_some_and(|begins| now < begins) {
+            cost.fade();
         }
         let rest =
             document.suggestions.iter().find_map(|suggested| suggested.rest_at(place, asked));
@@ -118,8 +118,9 @@ impl Completions {
     /// Notes what a completion cost.
     pub(crate) fn spent(&self, asked: Asked, spent: Spent, stats: &InfillStats) {
         let mut memory = self.0.lock();
-        // Alternatives say nothing of what typing costs.
-        if asked == Asked::Automatic {
+        // Alternatives say nothing of what typing costs, nor does the first look at a place.
+        let is_warm = 2 * stats.cached_tokens > stats.prompt_tokens;
+        if asked == Asked::Automatic && is_warm {
             memory.cost.add(spent.whole);
         }
         let sums = &mut memory.stats;

@@ -129,12 +129,15 @@ impl<'a> Replay<'a> {
 
     pub(crate) fn run(mut self) -> anyhow::Result<Report> {
         let started = Instant::now();
-        while self.typists.iter().any(|typist| !typist.is_done) || !self.waiting.is_empty() {
+        loop {
             let now = Instant::now();
             for index in 0..self.typists.len() {
                 if self.typists[index].due.is_some_and(|due| due <= now) {
                     self.press(index)?;
                 }
+            }
+            if self.waiting.is_empty() && self.typists.iter().all(|typist| typist.is_done) {
+                break;
             }
             let next = self.typists.iter().filter_map(|typist| typist.due).min();
             let patience =
@@ -142,7 +145,9 @@ impl<'a> Replay<'a> {
             match self.connection.receive(patience)? {
                 Some(arrival) => self.take(&arrival)?,
                 None if next.is_none() => {
-                    bail!("a request was not answered within {ANSWER_TIMEOUT:?}")
+                    let mut ids: Vec<i64> = self.waiting.keys().copied().collect();
+                    ids.sort_unstable();
+                    bail!("requests {ids:?} were not answered within {ANSWER_TIMEOUT:?}")
                 }
                 None => {}
             }
