@@ -18,6 +18,15 @@ pub enum Segment {
     },
 }
 
+/// A piece of another file that may say something about the hole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Related {
+    /// Path of the file, as a reader of the project would name it.
+    pub path: Arc<str>,
+    /// The piece; lines end with `\n`.
+    pub text: Arc<str>,
+}
+
 /// What to fill, and within which bounds.
 #[derive(Clone, Debug)]
 pub struct InfillRequest {
@@ -25,6 +34,9 @@ pub struct InfillRequest {
     pub document_key: String,
     /// The document as text and holes in reading order.
     pub segments: Vec<Segment>,
+    /// Pieces of other files, the nearest last; of those that do not fit, the first are left out. Keep them as they are
+    /// while somebody types: a change makes the model read most of the prompt again.
+    pub related: Vec<Related>,
     /// Where to stop.
     pub limits: InfillLimits,
     /// How tokens are chosen.
@@ -46,6 +58,7 @@ impl InfillRequest {
         Self {
             document_key: document_key.into(),
             segments,
+            related: Vec::new(),
             limits: InfillLimits::default(),
             sampling: Sampling::default(),
             mode: FillMode::default(),
@@ -317,6 +330,11 @@ pub trait Infiller: Send {
             Task::Score => format!("{} cannot score text", self.model_name()),
             Task::Rewrite => format!("{} does not follow instructions", self.model_name()),
         })
+    }
+
+    /// Most tokens of related text that a prompt takes; 0 where there is no use for any.
+    fn related_tokens(&self) -> usize {
+        0
     }
 
     /// Short name of the loaded model, for people.

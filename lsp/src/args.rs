@@ -22,6 +22,9 @@ pub(crate) struct CommandLine {
     /// Set a setting, such as completion.maxTokens=32; may be repeated. docs/configuration.md lists them
     #[arg(long, global = true, value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Most tokens of other files in a prompt [default: what the model was trained for, none for the embedded one]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) related_tokens: Option<usize>,
 
     // Editors pass it to every server, and stdio is the only transport.
     #[arg(long, hide = true)]
@@ -49,6 +52,9 @@ pub(crate) enum Command {
     /// Print what `cargo xtask codegen` writes into files
     #[command(hide = true)]
     Generated,
+    /// Measure a server the way an editor uses it
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 /// Options of `score`.
@@ -116,6 +122,45 @@ pub(crate) struct DoctorArgs {
 #[derive(Args, Debug)]
 pub(crate) struct StatsArgs {
     /// Print one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Type pieces of files again, key by key, and print how long suggestions took and what they were worth
+    Replay(Box<ReplayArgs>),
+}
+
+/// Options of `bench replay`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+This program is started as a server. Pieces of one to four lines are taken out of the files, which are open in it, and
+typed again with a request for a suggestion after every key. Brackets close themselves as in an editor. A key after a
+jump of the cursor is cold, every other one warm. The files on disk stay as they are.")]
+pub(crate) struct ReplayArgs {
+    /// Source files
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Pieces of each file to type
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub(crate) hunks: NonZeroUsize,
+
+    /// Milliseconds from key to key; 0 waits for each answer
+    #[arg(long, value_name = "MS", default_value = "0")]
+    pub(crate) interval: u64,
+
+    /// Type in this many documents at the same time; files are opened more than once where there are fewer
+    #[arg(long, value_name = "N")]
+    pub(crate) at_once: Option<NonZeroUsize>,
+
+    /// Measure another build of the server
+    #[arg(long, value_name = "BINARY")]
+    pub(crate) server: Option<PathBuf>,
+
+    /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tower_lsp::gen_lsp_types::{
     ClientCapabilities, CodeActionOptions, CodeActionProvider, CompletionOptions,
-    ExecuteCommandOptions, InlineCompletionProvider, ServerCapabilities, TextDocumentSync,
+    ExecuteCommandOptions, InlineCompletionProvider, Save, ServerCapabilities, TextDocumentSync,
     TextDocumentSyncKind, TextDocumentSyncOptions, WorkDoneProgressOptions,
     WorkspaceFoldersServerCapabilities, WorkspaceOptions,
 };
@@ -96,6 +96,7 @@ pub(crate) fn server_capabilities(
         text_document_sync: Some(TextDocumentSync::Options(TextDocumentSyncOptions {
             open_close: Some(true),
             change: Some(TextDocumentSyncKind::Incremental),
+            save: Some(Save::Bool(true)),
             ..TextDocumentSyncOptions::default()
         })),
         workspace: Some(WorkspaceOptions {

@@ -15,6 +15,8 @@ pub(crate) struct Document {
     /// The client's version of `text`.
     pub(crate) version: i32,
     pub(crate) text: Rope,
+    /// The byte where the last change began; `None` if nothing was changed since it was opened.
+    pub(crate) last_edit: Option<usize>,
     /// A change could not be read, so `text` is no longer what the client shows.
     pub(crate) is_out_of_step: bool,
 }
@@ -37,6 +39,7 @@ impl From<TextDocumentItem> for Document {
             language_id: item.language_id.into(),
             version: item.version,
             text: Rope::from_str(&item.text),
+            last_edit: None,
             is_out_of_step: false,
         }
     }
@@ -61,6 +64,7 @@ impl Document {
                 }
                 Some(range) => {
                     let span = range_to_offsets(&text, range, encoding);
+                    self.last_edit = Some(span.start);
                     replace(&mut text, span, &change.text);
                 }
             }
@@ -88,6 +92,7 @@ mod tests {
             language_id: "rust".to_owned(),
             version: 1,
             text: Rope::from_str(before),
+            last_edit: None,
             is_out_of_step: false,
         };
         let changes: Vec<_> = changes

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use diffcoder_lsp::config::Config;
 
-use crate::args::{Command, CommandLine};
+use crate::args::{BenchCommand, Command, CommandLine};
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
@@ -21,12 +21,15 @@ fn main() -> ExitCode {
     let settings = config.settings("", "");
     let log = logging::init(&settings);
     let result = match &line.command {
-        None => cli::serve::run(config, log),
+        None => cli::serve::run(config, log, line.related_tokens),
         Some(Command::Infill(args)) => cli::infill::run(args, &mut config),
         Some(Command::Score(args)) => cli::score::run(args, &mut config),
         Some(Command::Doctor(args)) => cli::doctor::run(args, &mut config),
         Some(Command::Stats(args)) => cli::stats::run(args),
         Some(Command::Generated) => cli::settings::print_generated(),
+        Some(Command::Bench(BenchCommand::Replay(args))) => {
+            cli::bench::run(args, line.model.as_deref(), line.related_tokens)
+        }
     };
     cli::exit_code(result)
 }

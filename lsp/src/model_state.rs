@@ -17,6 +17,8 @@ pub(crate) struct ModelState {
     pub(crate) is_busy: bool,
     /// What the model cannot do, and why.
     refusals: Vec<(Task, String)>,
+    /// Most tokens of other files that it has use for.
+    pub(crate) related_tokens: usize,
 }
 
 /// Where the model is in its life.
@@ -58,6 +60,7 @@ impl ModelState {
             resources: Resources::default(),
             is_busy: false,
             refusals: Vec::new(),
+            related_tokens: 0,
         }
     }
 
@@ -134,6 +137,7 @@ impl Held {
                     .into_iter()
                     .filter_map(|task| Some((task, infiller.refusal(task)?)))
                     .collect(),
+                related_tokens: infiller.related_tokens(),
             },
             (None, Some(reason)) => ModelState::without_model(Life::Failed(reason.clone())),
             (None, None) => ModelState::unloaded(),

@@ -8,9 +8,7 @@ use crate::after_fill::Language;
 use crate::document::Document;
 use crate::error::RequestError;
 use crate::filling::off_thread;
-use crate::holes::{
-    DEFAULT_MARKER, DocPlace, Judged, PlannedHole, Stubs, doc_place, stubs, suspects,
-};
+use crate::holes::{DocPlace, Judged, PlannedHole, Stubs, doc_place, stubs, suspects};
 use crate::scoring::score_request;
 use crate::state::{Session, Snapshot};
 use crate::worker::Lane;
@@ -43,7 +41,10 @@ pub(crate) async fn holes(
 ) -> Result<Vec<PlannedHole>, RequestError> {
     let document = snapshot.document.clone();
     match plan {
-        Plan::FillAll { within } => off_thread(move || stubs_of(&document, within)).await,
+        Plan::FillAll { within } => {
+            let marker = snapshot.settings.holes.marker.clone();
+            off_thread(move || stubs_of(&document, within, &marker)).await
+        }
         Plan::DocComment { at } => {
             let place = off_thread(move || doc_place_at(&document, at)).await?;
             let hole = |place: DocPlace| PlannedHole {
@@ -59,9 +60,13 @@ pub(crate) async fn holes(
 }
 
 /// The stubs of a document that touch `within`.
-pub(crate) fn stubs_of(document: &Document, within: Option<Span<usize>>) -> Vec<PlannedHole> {
+pub(crate) fn stubs_of(
+    document: &Document,
+    within: Option<Span<usize>>,
+    marker: &str,
+) -> Vec<PlannedHole> {
     let language = Language::of(&document.language_id, &document.uri.0);
-    stubs(&document.text.to_string(), &Stubs { within, language, marker: DEFAULT_MARKER })
+    stubs(&document.text.to_string(), &Stubs { within, language, marker })
 }
 
 async fn repair(

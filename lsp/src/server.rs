@@ -16,8 +16,8 @@ use tokio::runtime::Handle;
 use tower_lsp::gen_lsp_types::{
     CodeAction, CodeActionParams, CodeActionResponse, CompletionParams, CompletionResponse,
     DidChangeConfigurationParams, DidChangeWorkspaceFoldersParams, DidCloseTextDocumentParams,
-    DidOpenTextDocumentParams, ExecuteCommandParams, InitializeParams, InitializeResult,
-    InitializedParams, InlineCompletionParams, InlineCompletionResponse, LspAny,
+    DidOpenTextDocumentParams, DidSaveTextDocumentParams, ExecuteCommandParams, InitializeParams,
+    InitializeResult, InitializedParams, InlineCompletionParams, InlineCompletionResponse, LspAny,
     WorkDoneProgressCancelParams,
 };
 use tower_lsp::jsonrpc::Result;
@@ -26,6 +26,7 @@ use tower_lsp::{Client, LanguageServer, LspService};
 use crate::admission::Admission;
 use crate::announcer;
 use crate::backend::Backend;
+use crate::completions;
 use crate::error::{answer, notice};
 use crate::framing::forward_messages;
 use crate::handlers::document_text::{DocumentText, DocumentTextParams};
@@ -33,9 +34,9 @@ use crate::handlers::holes::{HolesParams, HolesResult};
 use crate::handlers::infill::{InfillParams, InfillResult};
 use crate::handlers::score::{ScoreParams, ScoreResult};
 use crate::handlers::{
-    code_action, code_action_resolve, completion, configuration, did_change, did_close, did_open,
-    document_text, execute_command, holes, infill, initialize, initialized, inline_completion,
-    score, shutdown, status, work_done_progress_cancel,
+    code_action, code_action_resolve, completion, completion_stats, configuration, did_change,
+    did_close, did_open, did_save, document_text, execute_command, holes, infill, initialize,
+    initialized, inline_completion, score, shutdown, status, work_done_progress_cancel,
 };
 use crate::state::Session;
 use crate::stats;
@@ -95,6 +96,7 @@ pub async fn serve(
     })
     .custom_method("textDocument/didOpen", Server::did_open)
     .custom_method("textDocument/didChange", Server::did_change)
+    .custom_method("textDocument/didSave", Server::did_save)
     .custom_method("textDocument/didClose", Server::did_close)
     .custom_method("workspace/didChangeConfiguration", Server::did_change_configuration)
     .custom_method("workspace/didChangeWorkspaceFolders", Server::did_change_workspace_folders)
@@ -111,6 +113,7 @@ pub async fn serve(
     .custom_method("diffcoder/unload", Server::unload)
     .custom_method("diffcoder/reload", Server::reload)
     .custom_method("diffcoder/documentText", Server::document_text)
+    .custom_method("diffcoder/completionStats", Server::completion_stats)
     .finish();
 
     let (messages, forwarded) = tokio::io::duplex(PIPE_BYTES);
@@ -218,6 +221,10 @@ impl Server {
         did_change::handle(&self.session, params);
     }
 
+    async fn did_save(&self, params: DidSaveTextDocumentParams) {
+        _ = notice(|| did_save::handle(&self.session, params));
+    }
+
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
         _ = notice(|| did_close::handle(&self.session, params));
     }
@@ -286,5 +293,9 @@ impl Server {
 
     async fn document_text(&self, params: DocumentTextParams) -> Result<DocumentText> {
         answer(document_text::handle(&self.session, params)).await
+    }
+
+    async fn completion_stats(&self) -> Result<completions::Stats> {
+        answer(completion_stats::handle(&self.session)).await
     }
 }

@@ -10,11 +10,13 @@ use tower_lsp::gen_lsp_types::{InlineCompletionTriggerKind, ProgressToken, Uri};
 
 use crate::announcer::Announcer;
 use crate::capabilities::{ClientFeatures, ConfigurationAbilities};
+use crate::completions::Completions;
 use crate::config::{Config, Settings};
 use crate::document::{ContentChange, Document};
 use crate::error::RequestError;
 use crate::position::PositionEncoding;
 use crate::progress::Bell;
+use crate::related::{RelatedText, Wanted};
 use crate::status::{Notes, Nothing};
 use crate::worker::Worker;
 
@@ -29,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) notes: Notes,
     pub(crate) announcer: Announcer,
     pub(crate) worker: Worker,
+    pub(crate) completions: Completions,
+    pub(crate) related: Arc<RelatedText>,
 }
 
 impl std::fmt::Debug for Session {
@@ -87,6 +91,8 @@ impl Session {
             notes: Notes::default(),
             announcer: Announcer::default(),
             worker,
+            completions: Completions::default(),
+            related: Arc::default(),
         };
         session.reconfigure(|_| ());
         session
@@ -99,6 +105,8 @@ impl Session {
         let settings = config.settings("", "");
         self.announcer.warn(&config.take_problems());
         drop(config);
+        // What was shown under other settings says nothing of these.
+        self.completions.forget_all();
         (self.on_settings)(&settings);
         self.worker.configure(settings.model_dir().map(Into::into), settings.idle_unload());
     }
@@ -263,10 +271,42 @@ impl Session {
 
     pub(crate) fn close(&self, uri: &Uri) {
         let mut state = self.state.lock();
-        state.documents.remove(uri);
+        let document = state.documents.remove(uri);
         state.orders.remove(uri);
         drop(state);
+        if let Some(document) = document.filter(|_| self.worker.related_tokens() > 0) {
+            self.related.put_away(&document);
+            self.related.forget(uri);
+        }
         self.worker.cancel_document(&uri.0);
+        self.completions.forget(uri);
+    }
+
+    /// Notes that the document was saved.
+    pub(crate) fn saved(&self, uri: &Uri) {
+        let document = self.state.lock().documents.get(uri).cloned();
+        if let Some(document) = document.filter(|_| self.worker.related_tokens() > 0) {
+            self.related.put_away(&document);
+        }
+    }
+
+    /// What is to be looked up for a cursor in other files; `None` if the model has no use for it.
+    pub(crate) fn wanted_beside(&self, snapshot: &Snapshot, cursor: usize) -> Option<Wanted> {
+        let Snapshot { document, settings, .. } = snapshot;
+        let most = if settings.context.related { settings.context.budget } else { 0 };
+        let tokens = self.worker.related_tokens().min(most);
+        if tokens == 0 {
+            return None;
+        }
+        self.related.visit(document, document.text.byte_to_line(cursor));
+        let state = self.state.lock();
+        let others = state
+            .documents
+            .values()
+            .filter(|other| other.uri != document.uri && !other.is_out_of_step);
+        let mut others: Vec<Document> = others.cloned().collect();
+        others.sort_by(|a, b| a.uri.0.cmp(&b.uri.0));
+        Some(Wanted { document: document.clone(), cursor, others, tokens })
     }
 
     /// The document as it is now.

@@ -80,7 +80,7 @@ enum Change {
 
 /// What the thread does next.
 enum Next {
-    Run(Work, CancelToken),
+    Run { work: Work, document_key: String, cancel: CancelToken },
     Change(Order),
     End,
 }
@@ -89,18 +89,24 @@ enum Next {
 struct Job {
     work: Work,
     ticket: Ticket,
+    /// Not begun before.
+    ready: Instant,
 }
+
+/// Makes a request on the model's thread: what parses a document must not hold up the messages of the client, and is
+/// not worth doing for a job that never begins.
+pub(crate) type MakeRequest = Box<dyn FnOnce() -> InfillRequest + Send>;
 
 /// What the model does for a job.
 enum Work {
-    Infill(InfillRequest, Option<FrameSink>),
+    Infill(MakeRequest, Option<FrameSink>),
     Score(ScoreRequest),
 }
 
 impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Infill(request, _) => f.debug_tuple("Infill").field(request).finish(),
+            Self::Infill(..) => f.write_str("Infill"),
             Self::Score(request) => f.debug_tuple("Score").field(request).finish(),
         }
     }
@@ -215,6 +221,11 @@ impl Worker {
         self.0.state.borrow().refusal(task)
     }
 
+    /// Most tokens of other files that the model has use for.
+    pub(crate) fn related_tokens(&self) -> usize {
+        self.0.state.borrow().related_tokens
+    }
+
     /// Queues `request` for a document; an older one of the same lane is stopped and answered with `Superseded`.
     /// `frames` is called after every denoising step.
     pub(crate) fn submit(
@@ -225,8 +236,30 @@ impl Worker {
         frames: Option<FrameSink>,
     ) -> Pending<Infill> {
         let (pending, ticket) = infill_ticket(document_key, lane);
-        self.enqueue(&mut self.0.queue.lock(), Work::Infill(request, frames), ticket);
+        let work = Work::Infill(Box::new(move || request), frames);
+        self.enqueue(&mut self.0.queue.lock(), work, ticket, Duration::ZERO);
         pending
+    }
+
+    /// As [`Self::submit`] for a request that is made when its turn comes, after `delay` at the earliest.
+    pub(crate) fn submit_later(
+        &self,
+        document_key: &str,
+        lane: Lane,
+        make: MakeRequest,
+        delay: Duration,
+    ) -> Pending<Infill> {
+        let (pending, ticket) = infill_ticket(document_key, lane);
+        self.enqueue(&mut self.0.queue.lock(), Work::Infill(make, None), ticket, delay);
+        pending
+    }
+
+    /// Stops and answers what a newer request has made pointless that needs no model itself.
+    pub(crate) fn supersede(&self, document_key: &str, lane: Lane) {
+        self.0.queue.lock().retire(
+            |older| older.document_key == document_key && older.lane == lane,
+            |key| RequestError::Superseded(key.to_owned()),
+        );
     }
 
     /// Queues a score for a document; an older job of the same lane is stopped and answered with `Superseded`.
@@ -241,28 +274,33 @@ impl Worker {
         let pending = Pending { outcome, _cancel: cancel.cancel_on_drop() };
         let reply = Reply::Score(reply);
         let ticket = Ticket { document_key: document_key.to_owned(), lane, cancel, reply };
-        self.enqueue(&mut self.0.queue.lock(), Work::Score(request), ticket);
+        self.enqueue(&mut self.0.queue.lock(), Work::Score(request), ticket, Duration::ZERO);
         pending
     }
 
-    fn enqueue(&self, queue: &mut Queue, work: Work, ticket: Ticket) {
+    fn enqueue(&self, queue: &mut Queue, work: Work, ticket: Ticket, delay: Duration) {
         if queue.is_closed {
             return ticket.retire(RequestError::ShuttingDown);
         }
         if queue.is_distrusted {
             return ticket.retire(RequestError::Untrusted);
         }
+        queue.waiting.retain(|job| !job.ticket.cancel.is_cancelled());
+        // A document keeps its place in the queue: whoever types faster must not wait longer.
+        let place = queue.waiting.iter().position(|job| {
+            job.ticket.document_key == ticket.document_key && job.ticket.lane == ticket.lane
+        });
         queue.retire(
             |older| older.document_key == ticket.document_key && older.lane == ticket.lane,
             |key| RequestError::Superseded(key.to_owned()),
         );
-        queue.waiting.retain(|job| !job.ticket.cancel.is_cancelled());
         if queue.waiting.len() >= MAX_WAITING_JOBS
             && let Some(oldest) = queue.waiting.pop_front()
         {
             oldest.ticket.retire(RequestError::Overload);
         }
-        queue.waiting.push_back(Job { work, ticket });
+        let place = place.unwrap_or(queue.waiting.len()).min(queue.waiting.len());
+        queue.waiting.insert(place, Job { work, ticket, ready: Instant::now() + delay });
         self.0.changed.notify_one();
     }
 
@@ -285,7 +323,8 @@ impl Worker {
             return Err(RequestError::Superseded(document_key.to_owned()));
         }
         let (pending, ticket) = infill_ticket(document_key, lane);
-        self.enqueue(&mut queue, Work::Infill(request, None), ticket);
+        let work = Work::Infill(Box::new(move || request), None);
+        self.enqueue(&mut queue, work, ticket, Duration::ZERO);
         Ok(pending)
     }
 
@@ -374,12 +413,14 @@ impl Shared {
                         _ = done.send(());
                     }
                 }
-                Next::Run(work, cancel) => {
+                Next::Run { work, document_key, cancel } => {
                     if !model.is_loaded() && !model.has_failed() {
                         self.load(&mut model);
                     }
                     self.state.send_modify(|state| state.is_busy = true);
-                    let done = model.infiller().map(|infiller| done(work, infiller, &cancel));
+                    let done = model
+                        .infiller()
+                        .map(|infiller| done(work, infiller, (&document_key, &cancel)));
                     self.state.send_replace(model.state());
                     let ticket = self.queue.lock().running.take();
                     match (ticket, done) {
@@ -410,53 +451,51 @@ impl Shared {
             if let Some(order) = queue.order.take() {
                 return Next::Change(order);
             }
-            match queue.waiting.pop_front() {
-                Some(job) if job.ticket.cancel.is_cancelled() => since = Instant::now(),
-                Some(Job { work, ticket }) => {
-                    let cancel = ticket.cancel.clone();
-                    queue.running = Some(ticket);
-                    return Next::Run(work, cancel);
-                }
-                None => match queue.idle_unload.filter(|_| model.is_loaded()) {
-                    None => self.changed.wait(&mut queue),
-                    Some(idle) => {
-                        let _ = self.changed.wait_until(&mut queue, since + idle);
-                        if queue.waiting.is_empty() && since.elapsed() >= idle {
-                            return Next::Change(Order {
-                                change: Change::Unload,
-                                done: Vec::new(),
-                            });
-                        }
+            let n_waiting = queue.waiting.len();
+            queue.waiting.retain(|job| !job.ticket.cancel.is_cancelled());
+            let now = Instant::now();
+            if queue.waiting.len() < n_waiting {
+                since = now;
+            }
+            let first = queue.waiting.iter().position(|job| job.ready <= now);
+            if let Some(Job { work, ticket, .. }) = first.and_then(|at| queue.waiting.remove(at)) {
+                let (document_key, cancel) = (ticket.document_key.clone(), ticket.cancel.clone());
+                queue.running = Some(ticket);
+                return Next::Run { work, document_key, cancel };
+            }
+            let ready = queue.waiting.iter().map(|job| job.ready).min();
+            match (ready, queue.idle_unload.filter(|_| model.is_loaded())) {
+                (Some(ready), _) => drop(self.changed.wait_until(&mut queue, ready)),
+                (None, None) => self.changed.wait(&mut queue),
+                (None, Some(idle)) => {
+                    let _ = self.changed.wait_until(&mut queue, since + idle);
+                    if queue.waiting.is_empty() && since.elapsed() >= idle {
+                        return Next::Change(Order { change: Change::Unload, done: Vec::new() });
                     }
-                },
+                }
             }
         }
     }
 }
 
-fn done(work: Work, infiller: &mut dyn Infiller, cancel: &CancelToken) -> Done {
+fn done(
+    work: Work,
+    infiller: &mut dyn Infiller,
+    (document_key, cancel): (&str, &CancelToken),
+) -> Done {
     match work {
-        Work::Infill(request, frames) => {
-            Done::Infill(run_infill(infiller, &request, cancel, frames))
-        }
+        Work::Infill(make, mut frames) => Done::Infill(guarded(document_key, || {
+            let mut on_frame = |frame: &Frame| {
+                if let Some(sink) = &mut frames {
+                    sink(frame);
+                }
+            };
+            infiller.infill(&make(), cancel, &mut on_frame)
+        })),
         Work::Score(request) => {
-            Done::Score(guarded(&request.document_key, || infiller.score(&request, cancel)))
+            Done::Score(guarded(document_key, || infiller.score(&request, cancel)))
         }
     }
-}
-
-fn run_infill(
-    infiller: &mut dyn Infiller,
-    request: &InfillRequest,
-    cancel: &CancelToken,
-    mut frames: Option<FrameSink>,
-) -> Outcome<Infill> {
-    let mut on_frame = |frame: &Frame| {
-        if let Some(sink) = &mut frames {
-            sink(frame);
-        }
-    };
-    guarded(&request.document_key, || infiller.infill(request, cancel, &mut on_frame))
 }
 
 /// Runs the model; a panic becomes the answer.
@@ -535,5 +574,89 @@ mod tests {
         }
         worker.close();
         end.wait().await;
+    }
+    /// Notes whom it works for, and begins when the test lets it.
+    struct Noting {
+        done: Arc<Mutex<Vec<String>>>,
+        gate: Arc<Mutex<()>>,
+    }
+
+    impl Infiller for Noting {
+        fn model_name(&self) -> &str {
+            "noting"
+        }
+
+        fn infill(
+            &mut self,
+            request: &InfillRequest,
+            _cancel: &CancelToken,
+            _on_frame: &mut dyn FnMut(&Frame),
+        ) -> Result<Infill, InfillError> {
+            drop(self.gate.lock());
+            self.done.lock().push(request.document_key.clone());
+            let stats = InfillStats::default();
+            Ok(Infill { holes: Vec::new(), alternatives: Vec::new(), stats })
+        }
+    }
+
+    type Done = Arc<Mutex<Vec<String>>>;
+    type Gate = Arc<Mutex<()>>;
+
+    fn worker() -> (Worker, Done, Gate) {
+        let (done, gate) = (Done::default(), Gate::default());
+        let noting = Noting { done: Arc::clone(&done), gate: Arc::clone(&gate) };
+        let mut noting = Some(noting);
+        let loader = Box::new(move |_: Option<&Path>| -> Result<Box<dyn Infiller>, String> {
+            let noting = noting.take().ok_or("loaded twice")?;
+            Ok(Box::new(noting))
+        });
+        (Worker::start(loader, None).0, done, gate)
+    }
+
+    fn ask(worker: &Worker, key: &str, delay: Duration) -> Pending<Infill> {
+        let request = InfillRequest::new(key, Vec::new());
+        worker.submit_later(key, Lane::Completion, Box::new(move || request), delay)
+    }
+
+    fn soon(worker: &Worker, key: &str) -> Pending<Infill> {
+        ask(worker, key, Duration::ZERO)
+    }
+
+    #[tokio::test]
+    async fn whoever_types_fast_keeps_the_documents_place() {
+        let (worker, done, gate) = worker();
+        let held = gate.lock();
+        let busy = soon(&worker, "busy");
+        let mut older = Vec::new();
+        let (a, mut b) = (soon(&worker, "a"), soon(&worker, "b"));
+        let c = soon(&worker, "c");
+        for _ in 0..5 {
+            older.push(std::mem::replace(&mut b, soon(&worker, "b")));
+        }
+        drop(held);
+        for pending in [busy, a, b, c] {
+            assert!(pending.outcome().await.is_ok());
+        }
+        for pending in older {
+            assert!(matches!(pending.outcome().await, Err(RequestError::Superseded(_))));
+        }
+        assert_eq!(*done.lock(), ["busy", "a", "b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_for_its_time_holds_nobody_up_and_can_be_superseded() {
+        const FAR: Duration = Duration::from_secs(600);
+        let (worker, done, _gate) = worker();
+        let (later, other) = (ask(&worker, "a", FAR), soon(&worker, "b"));
+        assert!(other.outcome().await.is_ok());
+        let newer = soon(&worker, "a");
+        assert!(newer.outcome().await.is_ok());
+        assert!(matches!(later.outcome().await, Err(RequestError::Superseded(_))));
+        let last = ask(&worker, "a", FAR);
+        worker.supersede("a", Lane::Completion);
+        assert!(matches!(last.outcome().await, Err(RequestError::Superseded(_))));
+        let soon = ask(&worker, "a", Duration::from_millis(1));
+        assert!(soon.outcome().await.is_ok());
+        assert_eq!(*done.lock(), ["b", "a", "a"]);
     }
 }

@@ -148,6 +148,12 @@ impl Engine {
         self
     }
 
+    /// The same engine, whose prompts take up to `tokens` tokens of other files, whatever the model is known to be good for.
+    pub fn with_related_tokens(mut self, tokens: usize) -> Self {
+        self.serving.related_tokens = tokens;
+        self
+    }
+
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
@@ -215,6 +221,10 @@ impl Infiller for Engine {
                 self.name
             )),
         }
+    }
+
+    fn related_tokens(&self) -> usize {
+        self.serving.related_tokens
     }
 
     fn model_name(&self) -> &str {

@@ -49,6 +49,7 @@ impl Engine {
             tokenizer: &self.tokenizer,
             format: self.serving.format,
             prompt_tokens: self.serving.context_tokens.saturating_sub(ids.len()),
+            related: &[],
         };
         let key = format!("{}#score", request.document_key);
         let prompt = layout.prompt(left, right, self.windows.of(&key))?.tokens;

@@ -15,7 +15,12 @@ pub(super) struct Serving {
     pub(super) context_tokens: usize,
     /// Whether one prompt may hold several holes.
     pub(super) multi_hole: bool,
+    /// Most tokens of other files in a prompt.
+    pub(super) related_tokens: usize,
 }
+
+/// The share of the context that text of other files may take, where the model knows such text.
+const RELATED_SHARE: usize = 4;
 
 impl Serving {
     pub(super) fn of(config: &ModelConfig) -> Result<Self, EngineError> {
@@ -37,7 +42,12 @@ impl Serving {
             Family::Transformer => return Err(unknown_family()),
         };
         let block_length = config.block_length().ok_or_else(unknown_family)?;
-        Ok(Self { format, block_length, context_tokens, multi_hole })
+        let knows_related = match &config.family {
+            Family::Diffcoder(own) => own.capabilities.iter().any(|can| can == "related"),
+            _ => true,
+        };
+        let related_tokens = if knows_related { context_tokens / RELATED_SHARE } else { 0 };
+        Ok(Self { format, block_length, context_tokens, multi_hole, related_tokens })
     }
 
     /// Tokenizer and model must belong together, and the layout's markers must exist.

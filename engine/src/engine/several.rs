@@ -11,6 +11,7 @@ use crate::prompt::format::PromptFormat;
 use crate::prompt::heal::fill_start;
 use crate::prompt::joint::{JointPrompt, Piece, joint_prompt};
 use crate::prompt::layout::Layout;
+use crate::prompt::related::related_tokens;
 
 /// The least share of the context that several fills leave to their prompt.
 const PROMPT_SHARE: usize = 2;
@@ -111,10 +112,14 @@ impl Engine {
     ) -> Result<(Vec<u32>, String), InfillError> {
         let [left, right] = pieces.around(hole, filled);
         let (left, lead) = self.heal(&left)?;
+        let (tokenizer, format) = (&self.tokenizer, self.serving.format);
+        let most = self.serving.related_tokens;
+        let related = related_tokens(tokenizer, format, &request.related, most)?;
         let layout = Layout {
-            tokenizer: &self.tokenizer,
-            format: self.serving.format,
+            tokenizer,
+            format,
             prompt_tokens: self.serving.context_tokens.saturating_sub(request.limits.max_tokens),
+            related: &related,
         };
         // Windows stand still for the hole that is typed at; several holes have windows of their own.
         let key = match hole {

@@ -19,6 +19,8 @@ pub struct Layout<'a> {
     pub format: PromptFormat,
     /// Most tokens of the prompt, markers included.
     pub prompt_tokens: usize,
+    /// Tokens of other files, which stand in front of P.
+    pub related: &'a [u32],
 }
 
 /// A prompt, and how much of its end a changing line end touches.
@@ -46,8 +48,11 @@ impl Layout<'_> {
         let mut rest = self.tokenizer.encode(&rest[..near])?;
         rest.truncate(rest_limit);
         // Room for the longest R is kept whatever R is, so that auto-closed brackets move no border.
-        let budget = Budget::new(self.prompt_tokens - PromptFormat::MARKER_TOKENS - rest_limit);
+        let own = self.prompt_tokens - PromptFormat::MARKER_TOKENS - rest_limit;
+        let related = if 2 * self.related.len() <= own { self.related } else { &[] };
+        let budget = Budget::new(own - related.len());
         let (prefix, suffix) = budget.fit(self.tokenizer, left, right, windows)?;
+        let prefix = [related, &prefix].concat();
         let parts = FimParts { suffix: &suffix, prefix: &prefix, rest: &rest };
         let tokens = self.format.assemble(self.tokenizer.special(), parts)?;
         Ok(Prompt { tokens, rest_tokens: rest.len() })

@@ -5,3 +5,4 @@ pub mod format;
 pub mod heal;
 pub mod joint;
 pub mod layout;
+pub mod related;

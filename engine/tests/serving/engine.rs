@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::Engine;
 use diffcoder_engine::infiller::{
-    Finish, Frame, FrameCell, Infill, InfillError, InfillLimits, InfillRequest, Infiller, Segment,
-    Unmasking,
+    Finish, Frame, FrameCell, Infill, InfillError, InfillLimits, InfillRequest, Infiller, Related,
+    Segment, Unmasking,
 };
 
 use crate::support::{
@@ -47,7 +47,11 @@ fn document(tokens: usize) -> (String, String) {
 }
 
 /// Types into the middle of a document and returns how many tokens each key made the model read again, beyond R.
-fn read_again_while_typing(engine: &mut Engine) -> Vec<usize> {
+fn read_again_while_typing(engine: &mut Engine, related: &[Related]) -> Vec<usize> {
+    let request = |document: &str, left: &str, right: &str| InfillRequest {
+        related: related.to_vec(),
+        ..request(document, left, right)
+    };
     let (before, after) = document(1500);
     let mut left = format!("{before}\n    let total = ");
     fill(engine, &request("a", &left, &format!("; // sum{after}")));
@@ -70,8 +74,26 @@ fn typing_reads_at_most_eight_tokens_again_and_the_rest_of_the_line() {
     // The whole file, and windows of it.
     for context in [4096, 1024] {
         let mut engine = random_engine(context);
-        let again = read_again_while_typing(&mut engine);
+        let again = read_again_while_typing(&mut engine, &[]);
         assert_eq!(again.len(), 10);
+        assert!(again.iter().all(|&tokens| tokens <= 8), "context {context}: {again:?}");
+    }
+}
+
+#[test]
+fn typing_with_related_text_reads_as_little_again() {
+    let related = [Related { path: "src/a.rs".into(), text: "pub fn sum_of(a: u8) -> u8;".into() }];
+    for context in [4096, 1024] {
+        let tokens = |related: &[Related]| {
+            let mut engine = random_engine(context).with_related_tokens(100);
+            let (left, right) = document(100);
+            let request =
+                InfillRequest { related: related.to_vec(), ..request("b", &left, &right) };
+            fill(&mut engine, &request).stats.prompt_tokens
+        };
+        assert!(tokens(&related) > tokens(&[]) + 8, "the text is in the prompt");
+        let mut engine = random_engine(context).with_related_tokens(100);
+        let again = read_again_while_typing(&mut engine, &related);
         assert!(again.iter().all(|&tokens| tokens <= 8), "context {context}: {again:?}");
     }
 }

@@ -1,8 +1,10 @@
 //! Prompt windows: within budget, next to the hole, and at rest while someone types.
 
+use diffcoder_engine::infiller::Related;
 use diffcoder_engine::prompt::budget::WindowState;
 use diffcoder_engine::prompt::format::PromptFormat;
 use diffcoder_engine::prompt::layout::{Layout, Prompt};
+use diffcoder_engine::prompt::related::related_tokens;
 use diffcoder_engine::tokenizer::Tokenizer;
 use proptest::prelude::*;
 
@@ -60,7 +62,7 @@ proptest! {
     ) {
         let tokenizer = tokenizer();
         let format = if holes_layout { PromptFormat::Holes } else { PromptFormat::SeedFim };
-        let layout = Layout { tokenizer: &tokenizer, format, prompt_tokens };
+        let layout = Layout { tokenizer: &tokenizer, format, prompt_tokens, related: &[] };
         let mut windows = WindowState::default();
         let (rest, below) = format.split_right(&right);
         let mut left = left;
@@ -92,7 +94,12 @@ proptest! {
 #[test]
 fn what_fits_is_there_as_a_whole() {
     let tokenizer = tokenizer();
-    let layout = Layout { tokenizer: &tokenizer, format: PromptFormat::Holes, prompt_tokens: 2000 };
+    let layout = Layout {
+        tokenizer: &tokenizer,
+        format: PromptFormat::Holes,
+        prompt_tokens: 2000,
+        related: &[],
+    };
     let (left, right) = ("use a;\nfn f() {\n    g(", ");\n}\n// <[fim-middle]>\n");
     let prompt = layout.prompt(left, right, &mut WindowState::default()).unwrap();
     let parts = parts(&tokenizer, &prompt);
@@ -107,7 +114,12 @@ fn what_fits_is_there_as_a_whole() {
 #[test]
 fn long_typing_moves_the_window_seldom_and_keeps_most_of_the_budget() {
     let tokenizer = tokenizer();
-    let layout = Layout { tokenizer: &tokenizer, format: PromptFormat::Holes, prompt_tokens: 700 };
+    let layout = Layout {
+        tokenizer: &tokenizer,
+        format: PromptFormat::Holes,
+        prompt_tokens: 700,
+        related: &[],
+    };
     let (above, right) = SOURCE.split_at(SOURCE.find("impl Infiller").unwrap());
     let typed = &right[..right.floor_char_boundary(4000)];
     let mut windows = WindowState::default();
@@ -127,7 +139,12 @@ fn long_typing_moves_the_window_seldom_and_keeps_most_of_the_budget() {
 #[test]
 fn nearby_holes_choose_the_same_window_start() {
     let tokenizer = tokenizer();
-    let layout = Layout { tokenizer: &tokenizer, format: PromptFormat::Holes, prompt_tokens: 700 };
+    let layout = Layout {
+        tokenizer: &tokenizer,
+        format: PromptFormat::Holes,
+        prompt_tokens: 700,
+        related: &[],
+    };
     // A text of its own: where its tokens end must not change with this repository.
     let text: String = (0..400)
         .map(|i| format!("    let value_{i} = area(width_{i}, height) + self.total({i});\n"))
@@ -147,7 +164,12 @@ fn nearby_holes_choose_the_same_window_start() {
 #[test]
 fn an_edit_above_the_window_leaves_the_prompt_as_it_was() {
     let tokenizer = tokenizer();
-    let layout = Layout { tokenizer: &tokenizer, format: PromptFormat::Holes, prompt_tokens: 500 };
+    let layout = Layout {
+        tokenizer: &tokenizer,
+        format: PromptFormat::Holes,
+        prompt_tokens: 500,
+        related: &[],
+    };
     let (left, right) = SOURCE.split_at(SOURCE.find("impl Infiller").unwrap());
     let mut windows = WindowState::default();
     let before = layout.prompt(left, right, &mut windows).unwrap();
@@ -158,7 +180,12 @@ fn an_edit_above_the_window_leaves_the_prompt_as_it_was() {
 #[test]
 fn a_very_long_line_or_file_is_cut_before_it_is_tokenised() {
     let tokenizer = tokenizer();
-    let layout = Layout { tokenizer: &tokenizer, format: PromptFormat::Holes, prompt_tokens: 600 };
+    let layout = Layout {
+        tokenizer: &tokenizer,
+        format: PromptFormat::Holes,
+        prompt_tokens: 600,
+        related: &[],
+    };
     let line = "ab1,".repeat(500_000);
     let mut windows = WindowState::default();
     let first = layout.prompt(&line, &line, &mut windows).unwrap();
@@ -166,4 +193,35 @@ fn a_very_long_line_or_file_is_cut_before_it_is_tokenised() {
     let second = layout.prompt(&format!("{line}x"), &line, &mut windows).unwrap();
     let same = first.tokens.iter().zip(&second.tokens).take_while(|(a, b)| a == b).count();
     assert!(same + 70 > first.tokens.len(), "{same}");
+}
+
+#[test]
+fn related_text_stands_in_front_of_the_prefix_and_leaves_out_what_is_far() {
+    let tokenizer = tokenizer();
+    let related = |path: &str, text: &str| Related { path: path.into(), text: text.into() };
+    let pieces = [
+        related("far.rs", &"fn far() {}\n".repeat(40)),
+        related("b.py", "def b():\n"),
+        related("src/a.rs", "<[fim-middle]> fn a();"),
+    ];
+    let near = "# b.py\ndef b():\n\n// src/a.rs\n<[fim-middle]> fn a();\n\n";
+    for format in [PromptFormat::Holes, PromptFormat::SeedFim] {
+        let tokens = related_tokens(&tokenizer, format, &pieces, 60).unwrap();
+        assert!(tokens.len() <= 60);
+        let filename = tokenizer.special().filename.unwrap();
+        let names = tokens.iter().filter(|token| **token == filename).count();
+        match format {
+            PromptFormat::Holes => assert_eq!(text(&tokenizer, &tokens), near),
+            PromptFormat::SeedFim => assert_eq!((tokens[0], names), (filename, 2)),
+        }
+        let layout = Layout { tokenizer: &tokenizer, format, prompt_tokens: 400, related: &tokens };
+        let prompt = layout.prompt("let x = ", ";\n", &mut WindowState::default()).unwrap();
+        let parts = parts(&tokenizer, &prompt);
+        assert!(parts.prefix.starts_with(&tokens));
+        assert_eq!(text(&tokenizer, &parts.prefix[tokens.len()..]), "let x = ");
+        // Text of the document itself comes first.
+        let layout = Layout { prompt_tokens: 64, ..layout };
+        let prompt = layout.prompt("let x = ", ";\n", &mut WindowState::default()).unwrap();
+        assert!(!self::parts(&tokenizer, &prompt).prefix.starts_with(&tokens));
+    }
 }

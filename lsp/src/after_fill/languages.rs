@@ -173,6 +173,11 @@ impl Language {
         LANGUAGES.iter()
     }
 
+    /// A parser for whole files.
+    pub(crate) fn file_parser(&self) -> Option<tree_sitter::Parser> {
+        self.parser(Extent::File)
+    }
+
     /// A parser for texts of that extent.
     pub(crate) fn parser(&self, extent: Extent) -> Option<tree_sitter::Parser> {
         let part = self.part_grammar.filter(|_| extent == Extent::Part);

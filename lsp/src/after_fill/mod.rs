@@ -20,6 +20,7 @@ use diffcoder_engine::infiller::{Finish, HoleFill};
 
 pub use adaptive::Shape;
 pub use by_hand::finish_within;
+pub use errors::Parsed;
 pub use languages::Language;
 pub use site::Site;
 

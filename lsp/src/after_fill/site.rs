@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::adaptive::{self, Shape};
 use super::brackets::{self, Balance, Bracket};
-use super::errors::{Errors, Syntax};
+use super::errors::{Errors, Parsed, Syntax};
 use super::indent::{Around, Unit};
 use super::languages::{Extent, Language};
 use crate::line_endings::{self, LineEnding};
@@ -30,6 +30,7 @@ pub struct Site {
     pub(super) hole: Range<usize>,
     pub(super) ending: LineEnding,
     unit: Option<Unit>,
+    extent: Extent,
     syntax: Option<Syntax>,
     brackets_before: Vec<Bracket>,
     brackets_after: Vec<Bracket>,
@@ -65,13 +66,24 @@ impl Flaws {
 impl Site {
     /// Looks at the hole `span` of `text`, on character boundaries.
     pub fn new(text: &str, span: Range<usize>, language: Option<&'static Language>) -> Self {
+        Self::again(text, span, language, None)
+    }
+
+    /// As [`Self::new`] for a document that was looked at before: only what has changed since is parsed.
+    pub fn again(
+        text: &str,
+        span: Range<usize>,
+        language: Option<&'static Language>,
+        earlier: Option<&Parsed>,
+    ) -> Self {
         let window = window(text, &span);
         let before = line_endings::normalise(&text[window.start..span.start]).into_owned();
         let draft = line_endings::normalise(&text[span.clone()]).into_owned();
         let after = line_endings::normalise(&text[span.end..window.end]).into_owned();
         let whole = format!("{before}{draft}{after}");
         let extent = if window.start > 0 { Extent::Part } else { Extent::File };
-        let syntax = language.and_then(|language| Syntax::parse(language, extent, &whole));
+        let syntax =
+            language.and_then(|language| Syntax::parse_again(language, extent, &whole, earlier));
         let at = before.len() + draft.len();
         let (brackets_before, brackets_draft, brackets_after) = match &syntax {
             Some(syntax) => {
@@ -93,6 +105,7 @@ impl Site {
         let base = Flaws { errors, n_lonely, open_in_fill: base.open_in_fill };
         Self {
             unit: Unit::of(&whole),
+            extent,
             ending: line_endings::detect(text),
             hole: span,
             before,
@@ -105,6 +118,13 @@ impl Site {
             brackets_after,
             base,
         }
+    }
+
+    /// What was parsed, for the next look at the document.
+    pub fn parsed(&self) -> Option<Parsed> {
+        let (language, syntax) = (self.language?, self.syntax.as_ref()?);
+        let (text, tree) = (self.whole.clone(), syntax.tree.clone());
+        Some(Parsed { language, extent: self.extent, text, tree })
     }
 
     /// How much to show at this place when nobody has asked.

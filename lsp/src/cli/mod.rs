@@ -1,5 +1,6 @@
 //! The commands of the binary, and how their results become exit codes.
 
+pub(crate) mod bench;
 pub(crate) mod doctor;
 pub(crate) mod infill;
 pub(crate) mod score;

@@ -8,10 +8,22 @@ use diffcoder_engine::infiller::Infiller;
 
 /// The model in `dir`, or the embedded one.
 pub(crate) fn load(dir: Option<&Path>) -> anyhow::Result<Box<dyn Infiller>> {
-    Ok(Box::new(load_engine(dir)?))
+    load_with(dir, None)
 }
 
-/// The same, for who looks into it.
+/// As [`load`], with another limit for text of other files.
+pub(crate) fn load_with(
+    dir: Option<&Path>,
+    related_tokens: Option<usize>,
+) -> anyhow::Result<Box<dyn Infiller>> {
+    let engine = load_engine(dir)?;
+    Ok(Box::new(match related_tokens {
+        Some(tokens) => engine.with_related_tokens(tokens),
+        None => engine,
+    }))
+}
+
+/// The model, for who looks into it.
 pub(crate) fn load_engine(dir: Option<&Path>) -> anyhow::Result<Engine> {
     let Some(dir) = dir else {
         return Engine::embedded().context("cannot load the embedded model");

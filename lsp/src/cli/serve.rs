@@ -10,8 +10,14 @@ use super::{model, one_sentence};
 use crate::logging::Log;
 
 /// Serves until the client is done; the exit code is the one that the protocol asks for.
-pub(crate) fn run(config: Config, log: Log) -> anyhow::Result<ExitCode> {
-    let load = |dir: Option<&_>| model::load(dir).map_err(|error| one_sentence(&error));
+pub(crate) fn run(
+    config: Config,
+    log: Log,
+    related_tokens: Option<usize>,
+) -> anyhow::Result<ExitCode> {
+    let load = move |dir: Option<&_>| {
+        model::load_with(dir, related_tokens).map_err(|error| one_sentence(&error))
+    };
     let on_settings = Box::new(move |settings: &_| log.follow(settings));
     let stats = diffcoder_lsp::stats::file();
     let backend = Backend { loader: Box::new(load), config, stats, on_settings };

@@ -288,6 +288,5 @@ mod tests {
         assert_eq!(parse("completion.maxTokens", "1.5"), None);
         assert_eq!(parse("infill.mode", "joint"), Some(Value::from("joint")));
         assert_eq!(parse("infill.mode", "both"), None);
-        assert_eq!(parse("context.ignore", "a, b/*"), Some(serde_json::json!(["a", "b/*"])));
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::after_fill::Shape;
+use crate::holes::DEFAULT_MARKER;
 
 /// Every setting, as one document sees them.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -127,22 +128,18 @@ pub struct Decode {
 #[schemars(inline)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Context {
-    /// Show the model text of other files that belongs to the place of the cursor.
+    /// Show a model that was trained for it text of other files that belongs to the place of the cursor. Files that
+    /// `.gitignore` or `.diffcoderignore` names are never read, nor are those that look like secrets.
     #[schemars(extend("order" = 16, "scope" = "language-overridable"))]
     pub related: bool,
 
-    /// Most tokens of text from other files.
+    /// Most tokens of text from other files, where the model has use for more.
     #[schemars(range(min = 0, max = 65536), extend("order" = 17, "scope" = "language-overridable"))]
     pub budget: usize,
-
-    /// Files whose text is never shown to the model, as patterns in the style of `.gitignore`; in addition to
-    /// `.gitignore`, `.diffcoderignore` and files that look like secrets.
-    #[schemars(extend("order" = 18, "scope" = "resource"))]
-    pub ignore: Vec<String>,
 }
 
 /// Where *Fill all holes* finds holes.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[schemars(inline)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Holes {
@@ -229,7 +226,7 @@ impl Default for Completion {
             show_threshold: SHOW_THRESHOLD,
             multiline: Multiline::Auto,
             max_tokens: 64,
-            debounce_ms: 0,
+            debounce_ms: 150,
         }
     }
 }
@@ -252,7 +249,13 @@ impl Default for Decode {
 
 impl Default for Context {
     fn default() -> Self {
-        Self { related: true, budget: 256, ignore: Vec::new() }
+        Self { related: true, budget: 1024 }
+    }
+}
+
+impl Default for Holes {
+    fn default() -> Self {
+        Self { marker: DEFAULT_MARKER.to_owned() }
     }
 }
 
@@ -284,6 +287,11 @@ impl Settings {
     }
 
     /// `request` within the bounds of a suggestion.
+    /// How long a suggestion that comes by itself waits at most.
+    pub(crate) fn debounce(&self) -> Duration {
+        Duration::from_millis(self.completion.debounce_ms)
+    }
+
     pub(crate) fn suggestion(&self, mut request: InfillRequest) -> InfillRequest {
         request.limits.max_tokens = self.completion.max_tokens;
         request.sampling = Sampling { unmasking: self.unmasking(), ..request.sampling };

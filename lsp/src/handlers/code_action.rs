@@ -43,7 +43,8 @@ pub(crate) async fn handle(
         only.is_none_or(|only| only.iter().any(|kind| action.is_kind(kind)))
     };
     if is_wanted(Action::FillAll) || is_wanted(Action::DocComment) {
-        let (stubs, item) = off_thread(move || found(&document, &span)).await?;
+        let marker = snapshot.settings.holes.marker.clone();
+        let (stubs, item) = off_thread(move || found(&document, &span, &marker)).await?;
         let order = match stubs {
             Stubs::InRange => Some(order.clone()),
             Stubs::InDocument => Some(order.clone().everywhere()),
@@ -67,12 +68,12 @@ enum Stubs {
 }
 
 /// Whether there are stubs, and an item that can get a doc comment.
-fn found(document: &Document, span: &Span<usize>) -> (Stubs, bool) {
+fn found(document: &Document, span: &Span<usize>, marker: &str) -> (Stubs, bool) {
     if document.text.len_bytes() > MOST_PARSED_BYTES {
         return (if span.is_empty() { Stubs::InDocument } else { Stubs::InRange }, true);
     }
     let within = (!span.is_empty()).then(|| span.clone());
-    let stubs = match (stubs_of(document, within.clone()).is_empty(), within) {
+    let stubs = match (stubs_of(document, within.clone(), marker).is_empty(), within) {
         (true, _) => Stubs::None,
         (false, Some(_)) => Stubs::InRange,
         (false, None) => Stubs::InDocument,

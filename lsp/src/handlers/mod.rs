@@ -3,10 +3,12 @@
 pub(crate) mod code_action;
 pub(crate) mod code_action_resolve;
 pub(crate) mod completion;
+pub(crate) mod completion_stats;
 pub(crate) mod configuration;
 pub(crate) mod did_change;
 pub(crate) mod did_close;
 pub(crate) mod did_open;
+pub(crate) mod did_save;
 pub(crate) mod document_text;
 pub(crate) mod execute_command;
 pub(crate) mod holes;

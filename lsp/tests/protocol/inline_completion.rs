@@ -1,28 +1,46 @@
 //! What a completion looks like, and when there is none.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Client, INTERNAL_ERROR, REQUEST_FAILED, URI, completion_params, inserted};
 use crate::script::{Act, Script};
 
 #[tokio::test]
-async fn one_item_whoever_asked() {
+async fn one_item_for_typing_and_several_for_who_asks() {
     let script = Script::always(Act::Fill("b + c"));
     let mut client = Client::start(&script).await;
     client.open(URI, "let a = ;\n").await;
-    for trigger_kind in [1, 2] {
+    let cursor = json!({ "line": 0, "character": 8 });
+    let range = json!({ "start": cursor, "end": cursor });
+    for (trigger_kind, expected) in
+        [(2, &["b + c"][..]), (1, &["b + c", "1:b + c", "2:b + c", "3:b + c"])]
+    {
         let mut params = completion_params(URI, 0, 8);
         params["context"]["triggerKind"] = json!(trigger_kind);
         let items = client.call("textDocument/inlineCompletion", params).await.unwrap();
-        let cursor = json!({ "line": 0, "character": 8 });
-        assert_eq!(
-            items,
-            json!([{ "insertText": "b + c", "range": { "start": cursor, "end": cursor } }])
-        );
+        let expected: Vec<Value> =
+            expected.iter().map(|text| json!({ "insertText": text, "range": range })).collect();
+        assert_eq!(items, json!(expected));
     }
-    let asked = &script.asked()[0];
-    assert_eq!(asked.document, URI);
-    assert_eq!((asked.before.as_str(), asked.after.as_str()), ("let a = ", ";\n"));
+    let asked = script.asked();
+    assert_eq!(asked.len(), 2, "one item is no choice");
+    assert_eq!(asked[0].document, URI);
+    assert_eq!((asked[0].before.as_str(), asked[0].after.as_str()), ("let a = ", ";\n"));
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn choices_come_by_confidence_and_none_twice() {
+    // The second ends like the first once the line below is not repeated, the third is none.
+    let fills = &[("b();", 0.4), ("b();\n}", 0.9), ("", 0.8), ("c();\n    d();", 0.6)];
+    let mut client = Client::start(&Script::always(Act::Choose(fills))).await;
+    client.open_as("rust", URI, "fn a() {\n    \n}\n").await;
+    let mut params = completion_params(URI, 1, 4);
+    params["context"]["triggerKind"] = json!(1);
+    let items = client.call("textDocument/inlineCompletion", params).await.unwrap();
+    let texts: Vec<&Value> =
+        items.as_array().unwrap().iter().map(|item| &item["insertText"]).collect();
+    assert_eq!(texts, ["b();", "c();\n    d();"]);
     client.finish().await;
 }
 
@@ -149,8 +167,8 @@ async fn an_automatic_completion_is_a_line_or_a_block() {
         for (trigger_kind, expected) in [(2, automatic), (1, invoked)] {
             let mut params = completion_params(URI, 1, 4 + line.len() as u32);
             params["context"]["triggerKind"] = json!(trigger_kind);
-            let answer = client.call("textDocument/inlineCompletion", params).await;
-            assert_eq!(inserted(&answer), expected, "kind {trigger_kind} after {line:?}");
+            let items = client.call("textDocument/inlineCompletion", params).await.unwrap();
+            assert_eq!(items[0]["insertText"], expected, "kind {trigger_kind} after {line:?}");
         }
         client.finish().await;
     }

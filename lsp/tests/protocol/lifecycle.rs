@@ -16,7 +16,7 @@ async fn a_client_that_says_nothing_gets_utf16_and_incremental_sync() {
         result["capabilities"],
         json!({
             "positionEncoding": "utf-16",
-            "textDocumentSync": { "openClose": true, "change": 2 },
+            "textDocumentSync": { "openClose": true, "change": 2, "save": true },
             "inlineCompletionProvider": true,
             "completionProvider": {},
             "codeActionProvider": {

@@ -47,6 +47,7 @@ async fn each_infill_sees_the_text_of_its_moment() {
         before: format!("{document} before|"),
         after: "after".to_owned(),
         drafts: vec![String::new()],
+        related: Vec::new(),
     };
     let running_and_kept = [0].into_iter().chain(kept.iter().map(|(document, _)| *document));
     assert_eq!(script.asked(), running_and_kept.map(seen).collect::<Vec<_>>());

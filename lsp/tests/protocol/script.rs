@@ -20,6 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) enum Act {
     /// Answers at once.
     Fill(&'static str),
+    /// Answers at once with alternatives of these confidences, as many as are wanted.
+    Choose(&'static [(&'static str, f32)]),
     /// Answers when the test opens the gate; until then it polls its token, once each forward.
     FillWhenOpened(&'static str),
     /// Answers at once, with a confidence in percent.
@@ -38,6 +40,8 @@ pub(crate) struct Asked {
     pub(crate) after: String,
     /// What stands in the holes.
     pub(crate) drafts: Vec<String>,
+    /// Paths and texts of other files.
+    pub(crate) related: Vec<(String, String)>,
 }
 
 /// The test's side of the scripted infiller.
@@ -47,6 +51,8 @@ pub(crate) struct Script {
     requests: Mutex<Vec<InfillRequest>>,
     n_cancelled: AtomicUsize,
     gate_is_open: AtomicBool,
+    /// Tokens of other files that the model has use for.
+    related_tokens: usize,
 }
 
 impl Script {
@@ -62,7 +68,15 @@ impl Script {
             requests: Mutex::default(),
             n_cancelled: AtomicUsize::new(0),
             gate_is_open: AtomicBool::new(false),
+            related_tokens: 0,
         })
+    }
+
+    /// A model with use for text of other files.
+    pub(crate) fn with_related_tokens(act: Act, related_tokens: usize) -> Arc<Self> {
+        let mut script = Self::always(act);
+        Arc::get_mut(&mut script).unwrap().related_tokens = related_tokens;
+        script
     }
 
     pub(crate) fn infiller(self: &Arc<Self>) -> Box<dyn Infiller> {
@@ -137,6 +151,9 @@ impl Infiller for Scripted {
             before: before.to_string(),
             after: after.to_string(),
             drafts: drafts.collect(),
+            related: (request.related.iter())
+                .map(|related| (related.path.to_string(), related.text.to_string()))
+                .collect(),
         };
         self.0.requests.lock().push(request.clone());
         let n_holes = asked.drafts.len();
@@ -163,6 +180,17 @@ impl Infiller for Scripted {
                 }
                 Ok(infill)
             }
+            Act::Choose(fills) => {
+                let mut choices = fills.iter().map(|&(text, confidence)| {
+                    let text = text.to_owned();
+                    vec![HoleFill { text, confidence, finish: Finish::EndOfText }]
+                });
+                Ok(Infill {
+                    holes: choices.next().unwrap(),
+                    alternatives: choices.take(request.alternatives - 1).collect(),
+                    stats: InfillStats::default(),
+                })
+            }
             Act::FillWhenOpened(text) => {
                 self.wait_for_gate(cancel)?;
                 Ok(infill(text, request))
@@ -183,6 +211,7 @@ impl Infiller for Scripted {
             before: request.left.to_string(),
             after: request.right.to_string(),
             drafts: vec![request.text.to_string()],
+            related: Vec::new(),
         };
         let act = (self.0.act)(&asked);
         self.0.asked.lock().push(asked);
@@ -202,6 +231,10 @@ impl Infiller for Scripted {
 
     fn refusal(&self, task: Task) -> Option<String> {
         (task == Task::Rewrite).then(|| "scripted follows no instructions".to_owned())
+    }
+
+    fn related_tokens(&self) -> usize {
+        self.0.related_tokens
     }
 
     fn model_name(&self) -> &str {

@@ -1,0 +1,54 @@
+//! Text of other files in front of the prefix.
+
+use super::format::PromptFormat;
+use crate::error::Result;
+use crate::infiller::Related;
+use crate::tokenizer::Tokenizer;
+
+/// Pieces longer than this many bytes for each token that is left are not even tokenised.
+const BYTES_PER_TOKEN: usize = 8;
+
+/// The tokens of `related` in its order, at most `most`: the nearest pieces, which are the last, that fit as a whole.
+pub fn related_tokens(
+    tokenizer: &Tokenizer,
+    format: PromptFormat,
+    related: &[Related],
+    most: usize,
+) -> Result<Vec<u32>> {
+    let mut pieces: Vec<Vec<u32>> = Vec::new();
+    let mut room = most;
+    for piece in related.iter().rev() {
+        if piece.text.len() > BYTES_PER_TOKEN * room {
+            break;
+        }
+        let tokens = encode(tokenizer, format, piece)?;
+        let Some(left) = room.checked_sub(tokens.len()) else { break };
+        room = left;
+        pieces.push(tokens);
+    }
+    pieces.reverse();
+    Ok(pieces.concat())
+}
+
+fn encode(tokenizer: &Tokenizer, format: PromptFormat, piece: &Related) -> Result<Vec<u32>> {
+    let Related { path, text } = piece;
+    let text = text.trim_end_matches('\n');
+    match (format, tokenizer.special().filename) {
+        (PromptFormat::SeedFim, Some(filename)) => {
+            let mut tokens = vec![filename];
+            tokens.extend(tokenizer.encode(&format!("{path}\n{text}\n"))?);
+            Ok(tokens)
+        }
+        // Our own models have seen files alone: one that goes on from another reads like this.
+        _ => tokenizer.encode(&format!("{} {path}\n{text}\n\n", comment_leader(path))),
+    }
+}
+
+/// What a line of comment begins with in the language of `path`.
+fn comment_leader(path: &str) -> &'static str {
+    match path.rsplit_once('.').map_or("", |(_, extension)| extension) {
+        "py" | "pyi" | "rb" | "sh" | "bash" | "toml" | "yaml" | "yml" => "#",
+        "lua" => "--",
+        _ => "//",
+    }
+}
