@@ -1,6 +1,8 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask trace-picture`, `cargo xtask cuda-ptx`, `cargo xtask gpu-bundle`.
+//! Repository chores: `cargo xtask tidy`, `cargo xtask trace-picture`, `cargo xtask cuda-ptx`, `cargo xtask gpu-bundle`,
+//! `cargo xtask e2e`.
 
 mod cuda_ptx;
+mod e2e;
 mod gpu_bundle;
 mod picture;
 mod tidy;
@@ -10,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-const USAGE: &str = "usage: cargo xtask tidy | trace-picture | cuda-ptx [--check] | gpu-bundle OUT DATA TOKENIZER [--rehearse]";
+const USAGE: &str = "usage: cargo xtask tidy | trace-picture | cuda-ptx [--check] | gpu-bundle OUT DATA TOKENIZER [--rehearse] | e2e [--only vscode|nvim] [--images]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,24 +24,15 @@ fn main() -> ExitCode {
         ["cuda-ptx", "--check"] => {
             root().and_then(|root| cuda_ptx::run(root, cuda_ptx::Task::Compare))
         }
-        ["gpu-bundle", out, data, tokenizer] => root().and_then(|root| {
-            gpu_bundle::run(
-                root,
-                out.as_ref(),
-                data.as_ref(),
-                tokenizer.as_ref(),
-                gpu_bundle::Kind::Cuda,
-            )
-        }),
-        ["gpu-bundle", out, data, tokenizer, "--rehearse"] => root().and_then(|root| {
-            gpu_bundle::run(
-                root,
-                out.as_ref(),
-                data.as_ref(),
-                tokenizer.as_ref(),
-                gpu_bundle::Kind::Rehearsal,
-            )
-        }),
+        ["gpu-bundle", out, data, tokenizer] => {
+            let folders = [out, data, tokenizer];
+            root().and_then(|root| gpu_bundle::run(root, folders, gpu_bundle::Kind::Cuda))
+        }
+        ["gpu-bundle", out, data, tokenizer, "--rehearse"] => {
+            let folders = [out, data, tokenizer];
+            root().and_then(|root| gpu_bundle::run(root, folders, gpu_bundle::Kind::Rehearsal))
+        }
+        ["e2e", ref rest @ ..] => root().and_then(|root| e2e::run(root, rest)),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
