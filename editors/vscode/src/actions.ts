@@ -6,7 +6,7 @@ import { LSPErrorCodes } from 'vscode-languageclient/node';
 import { obstacle, type Action } from './abilities.ts';
 import type { Server } from './client.ts';
 import { infillSettings } from './config.ts';
-import type { Infill } from './infill.ts';
+import type { Infill, Wish } from './infill.ts';
 import { askInstruction } from './instruction.ts';
 import { holesOf, type Span } from './places.ts';
 import { HOLES, type HolesKind, type HolesParams, type HolesResult } from './protocol.ts';
@@ -43,7 +43,7 @@ export class Actions {
       case 'fillAll':
         return this.fillHoles(editor, 'fillAll', editor.selection.isEmpty ? undefined : editor.selection);
       case 'docComment':
-        return this.fillHoles(editor, 'docComment', editor.selection);
+        return this.fillHoles(editor, 'docComment', editor.selection, { kind: 'docComment' });
     }
   }
 
@@ -56,7 +56,7 @@ export class Actions {
   }
 
   /** Asks the server where the holes are, then fills them. */
-  private async fillHoles(editor: vscode.TextEditor, kind: HolesKind, range: vscode.Range | undefined, options: { avoidDraft?: true } = {}): Promise<void> {
+  private async fillHoles(editor: vscode.TextEditor, kind: HolesKind, range: vscode.Range | undefined, wish: Wish = {}): Promise<void> {
     const client = this.server.ready;
     if (!client) return;
     const { document } = editor;
@@ -84,7 +84,7 @@ export class Actions {
       const message = nothingFound(kind);
       return this.infill.refuse(message, { kind: 'error', message });
     }
-    await this.infill.run(editor, holes, options);
+    await this.infill.run(editor, holes, wish);
   }
 }
 

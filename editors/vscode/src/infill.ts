@@ -17,7 +17,7 @@ const RETRY_TEMPERATURE = 0.6;
 const t = vscode.l10n.t;
 
 /** What a request asks for besides what the settings say. */
-export type Wish = Pick<InfillParams, 'instruction' | 'avoidDraft' | 'alternatives'>;
+export type Wish = Pick<InfillParams, 'instruction' | 'avoidDraft' | 'kind' | 'alternatives'>;
 
 /** What was found for the same holes so far. */
 interface Offer {

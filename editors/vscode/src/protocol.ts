@@ -27,6 +27,8 @@ export interface InfillParams {
   instruction?: string;
   /** Whether the fill must differ from the text that it replaces. */
   avoidDraft?: boolean;
+  /** What the fills are, if not code. */
+  kind?: 'docComment';
   /** Asks for frames under this token. */
   frameToken?: string;
 }

@@ -126,7 +126,7 @@ end
 --- A doc comment for what is at the cursor.
 ---@param selection? diffcoder.Range[]
 function M.doc_comment(selection)
-  fill_holes('docComment', selection and hull(selection) or range_of.cursor())
+  fill_holes('docComment', selection and hull(selection) or range_of.cursor(), { kind = 'docComment' })
 end
 
 --- Rewrites the marked ranges and the selection; without either, the line. Asks for the instruction if there is none.

@@ -161,6 +161,7 @@ end
 ---@class diffcoder.Wish
 ---@field instruction? string
 ---@field avoid_draft? boolean
+---@field kind? 'docComment'
 ---@field alternatives? integer
 
 --- Asks the server to fill `ranges` of `buf`, and shows what it makes of them.
@@ -223,6 +224,7 @@ function M.start(buf, ranges, wish)
     alternatives = wish.alternatives or options.alternatives,
     instruction = wish.instruction,
     avoidDraft = wish.avoid_draft,
+    kind = wish.kind,
     maxTokens = options.max_tokens,
     maxLines = options.max_lines,
     threshold = options.threshold,

@@ -1,4 +1,5 @@
 local t = require('harness')
+local fixtures = require('fixtures')
 
 local keys = [[
   vim.keymap.set({ 'n', 'x' }, 'gw', '<Plug>(diffcoder-rewrite)')
@@ -161,6 +162,7 @@ test('a doc comment goes above its item', function(child)
   child:type('2G5|gd')
   accept(child)
   becomes(child, { lines[1], '<1:1>' .. lines[2], lines[3] })
+  t.equal(child:lua([[return _G.last_infill.kind]]), 'docComment', 'kind')
 end)
 
 test('alternatives are four', function(child)
@@ -210,4 +212,59 @@ test('the model is unloaded and loaded, and the status says so', function(child)
   t.wait('idle', function()
     return child:lua([[return require('diffcoder.status').state()]]) == 'idle'
   end)
+end)
+
+--- With the server and its model.
+local function with_model(name, body)
+  t.test(name, { options = { suggestion = { enabled = false }, infill = { max_tokens = 24 } } }, function(child)
+    child:lua(keys)
+    child:open(fixtures.STUBS)
+    body(child)
+    child:assert_in_step()
+    child:type('u')
+    becomes(child, fixtures.STUBS)
+  end)
+end
+
+with_model('the model fills all stubs of a file', function(child)
+  child:type('gf')
+  accept(child)
+  local text = t.wait('no stub is left', function()
+    local text = table.concat(child:lines(), '\n')
+    return not text:find('todo!', 1, true) and text
+  end)
+  assert(vim.startswith(text, table.concat(vim.list_slice(fixtures.STUBS, 1, 9), '\n')), text)
+  assert(vim.endswith(text, table.concat(vim.list_slice(fixtures.STUBS, 16), '\n')), text)
+end)
+
+with_model('the model repairs what it doubts and leaves the rest', function(child)
+  child:type('29Ggr')
+  accept(child)
+  local text = t.wait('a change', function()
+    return not vim.deep_equal(child:lines(), fixtures.STUBS) and table.concat(child:lines(), '\n')
+  end)
+  assert(vim.startswith(text, table.concat(vim.list_slice(fixtures.STUBS, 1, 28), '\n') .. '\n'), text)
+  assert(vim.endswith(text, '\n' .. table.concat(vim.list_slice(fixtures.STUBS, 30), '\n')), text)
+end)
+
+with_model('the model writes a doc comment', function(child)
+  child:type('13Ggd')
+  accept(child)
+  t.wait('the comment', function()
+    return child:lines()[13]:match('^    ///')
+  end)
+end)
+
+t.test('the model says that it takes no instructions', nil, function(child)
+  child:lua(keys)
+  child:open(fixtures.STUBS)
+  child:type('14Ggw')
+  child:wait_for_message('not trained to follow instructions')
+end)
+
+t.test('the server knows that suggestions are asked for, and offers no menu beside them', nil, function(child)
+  child:open(fixtures.STUBS)
+  local provider = child:lua([[
+    return vim.lsp.get_clients({ name = 'diffcoder' })[1].server_capabilities.completionProvider]])
+  t.equal(provider, vim.NIL, 'completionProvider')
 end)

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { fillsAt, offsetsAfter } from './files.mjs';
 import { until, Workbench } from './workbench.mjs';
 
 const SCRIPT = fileURLToPath(new URL('scripted_server.mjs', import.meta.url));
@@ -60,6 +61,66 @@ async function undone(bench) {
   assert.equal(await bench.text(), HOLES, 'one undo takes it back');
 }
 
+/** With the server and the model of the package. */
+export const testsWithModel = {
+  async 'the model fills all stubs of a file in one go'(bench, { images }) {
+    await bench.openFile('stubs.rs');
+    const original = fs.readFileSync(bench.file, 'utf8');
+    await bench.command('diffcoder: Fill All Holes');
+    await bench.waitForStatus(/Infill 1 of 1: accept or reject/);
+    await bench.page.locator('.codelens-decoration', { hasText: 'Accept' }).waitFor();
+    if (images) await bench.screenshot(path.join(images, 'fill-all.png'));
+    await bench.press('Control+Enter');
+    await bench.waitForStatus(/Ready/);
+    const text = await bench.text();
+    const empty = original.replaceAll('todo!()', '');
+    const fills = fillsAt(empty, text, offsetsAfter(empty, ') -> Self {\n        ').concat(offsetsAfter(empty, ') -> bool {\n        ')));
+    assert.equal(fills.length, 2);
+    assert.ok(!text.includes('todo!()'), text);
+    await bench.press('Control+z');
+    assert.equal(await bench.text(), original);
+  },
+
+  async 'the model repairs what it doubts and leaves the rest'(bench) {
+    const original = await bench.text();
+    // A macro that nobody has heard of.
+    await bench.goTo(29);
+    await bench.command('diffcoder: Repair');
+    await bench.waitForStatus(/Infill 1 of 1: accept or reject/);
+    await bench.press('Control+Enter');
+    await bench.waitForStatus(/Ready/);
+    const text = await bench.text();
+    assert.notEqual(text, original);
+    const start = original.split('\n').slice(0, 28).join('\n');
+    const end = original.split('\n').slice(29).join('\n');
+    assert.ok(text.startsWith(`${start}\n`) && text.endsWith(`\n${end}`), text);
+    await bench.press('Control+z');
+    assert.equal(await bench.text(), original);
+  },
+
+  async 'the model writes a doc comment'(bench) {
+    const original = await bench.text();
+    await bench.goTo(13, 14);
+    await bench.command('diffcoder: Write Doc Comment');
+    await bench.waitForStatus(/accept or reject/);
+    await bench.press('Control+Enter');
+    await bench.waitForStatus(/Ready/);
+    const [fill] = fillsAt(original, await bench.text(), [original.indexOf('pub fn is_zero')]);
+    assert.match(fill, /^\/\/\/.*\n {4}$/s);
+    await bench.press('Control+z');
+    assert.equal(await bench.text(), original);
+  },
+
+  async 'the model says that it takes no instructions'(bench, { images }) {
+    await bench.statusItem.locator('a').click();
+    await bench.page.locator('.quick-input-list .monaco-list-row', { hasText: /Rewrite with Instruction.*not available: .*not trained to follow instructions/ }).waitFor();
+    if (images) await bench.screenshot(path.join(images, 'status-menu.png'));
+    await bench.press('Escape');
+    await bench.page.locator('.quick-input-widget').waitFor({ state: 'hidden' });
+    await bench.focusEditor();
+  },
+};
+
 /** Opens the box by its key and answers it. */
 async function instruct(bench, text) {
   await bench.press('Control+k', 'Control+Alt+r');
@@ -80,6 +141,18 @@ export const tests = {
     await bench.page.locator('.quick-input-list .monaco-list-row', { hasText: 'Load the model' }).click();
     await bench.waitForStatus(/Ready/);
     await bench.focusEditor();
+  },
+
+  async 'every cursor gets its own text, and one undo takes all back'(bench) {
+    // At the ends of the three signatures.
+    await bench.goTo(1, 1);
+    await bench.press('Shift+ArrowRight', 'Shift+ArrowRight', 'Shift+ArrowRight', 'Control+Shift+l', 'End', 'Control+k', 'Control+Enter');
+    await bench.waitForStatus(/accept or reject/);
+    const lines = HOLES.split('\n');
+    for (const [index, line] of [0, 4, 8].entries()) lines[line] += `fill_${index}_0()`;
+    assert.equal(await accept(bench), lines.join('\n'));
+    await undone(bench);
+    await bench.press('Escape');
   },
 
   async 'all holes are filled in one go'(bench) {
@@ -168,6 +241,7 @@ export const tests = {
     await bench.goTo(5, 4);
     await bench.command('diffcoder: Write Doc Comment');
     await bench.waitForStatus(/accept or reject/);
+    assert.equal(lastInfill(bench).kind, 'docComment');
     assert.equal(await accept(bench), HOLES.replace('fn second', 'fill_0_0()fn second'));
     await undone(bench);
   },

@@ -21,7 +21,7 @@ export const scenarios = [
     name: 'editing',
     open: ({ tools, vsix, logs, root }) =>
       Workbench.open({ tools, vsix, logs, files: files(root), settings: SETTINGS }),
-    tests: { ...suggestions.tests, ...infill.tests, ...heat.tests, ...looks.tests, ...life.tests },
+    tests: { ...suggestions.tests, ...infill.tests, ...heat.tests, ...actions.testsWithModel, ...looks.tests, ...life.tests },
   },
   {
     name: 'actions',
