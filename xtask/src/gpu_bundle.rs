@@ -26,13 +26,8 @@ pub(crate) enum Kind {
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]
-pub(crate) fn run(
-    root: &Path,
-    out: &Path,
-    data: &Path,
-    tokenizer: &Path,
-    kind: Kind,
-) -> Result<()> {
+pub(crate) fn run(root: &Path, folders: [&str; 3], kind: Kind) -> Result<()> {
+    let [out, data, tokenizer] = folders.map(Path::new);
     for (folder, file) in [(data, "manifest.json"), (tokenizer, "tokenizer.json")] {
         ensure!(folder.join(file).is_file(), "{} has no {file}", folder.display());
     }

@@ -1,8 +1,9 @@
 //! Repository chores: `cargo xtask tidy`, `cargo xtask trace-picture`, `cargo xtask cuda-ptx`, `cargo xtask gpu-bundle`,
-//! `cargo xtask codegen`.
+//! `cargo xtask codegen`, `cargo xtask e2e`.
 
 mod codegen;
 mod cuda_ptx;
+mod e2e;
 mod gpu_bundle;
 mod picture;
 mod tidy;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-const USAGE: &str = "usage: cargo xtask tidy | codegen [--check] | trace-picture | cuda-ptx [--check] | gpu-bundle OUT DATA TOKENIZER [--rehearse]";
+const USAGE: &str = "usage: cargo xtask tidy | codegen [--check] | trace-picture | cuda-ptx [--check] | gpu-bundle OUT DATA TOKENIZER [--rehearse] | e2e [--only vscode|nvim] [--images]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,14 +29,15 @@ fn main() -> ExitCode {
         ["cuda-ptx", "--check"] => {
             root().and_then(|root| cuda_ptx::run(root, cuda_ptx::Task::Compare))
         }
-        ["gpu-bundle", out, data, tokenizer, ref flag @ ..]
-            if matches!(flag, [] | ["--rehearse"]) =>
-        {
-            let [out, data, tokenizer] = [out, data, tokenizer].map(Path::new);
-            let kind =
-                if flag.is_empty() { gpu_bundle::Kind::Cuda } else { gpu_bundle::Kind::Rehearsal };
-            root().and_then(|root| gpu_bundle::run(root, out, data, tokenizer, kind))
+        ["gpu-bundle", out, data, tokenizer] => {
+            let folders = [out, data, tokenizer];
+            root().and_then(|root| gpu_bundle::run(root, folders, gpu_bundle::Kind::Cuda))
         }
+        ["gpu-bundle", out, data, tokenizer, "--rehearse"] => {
+            let folders = [out, data, tokenizer];
+            root().and_then(|root| gpu_bundle::run(root, folders, gpu_bundle::Kind::Rehearsal))
+        }
+        ["e2e", ref rest @ ..] => root().and_then(|root| e2e::run(root, rest)),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

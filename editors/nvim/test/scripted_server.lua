@@ -31,7 +31,15 @@ return function(dispatchers)
             positionEncoding = 'utf-16',
             textDocumentSync = { openClose = true, change = 2 },
             inlineCompletionProvider = true,
-            experimental = not vim.env.DIFFCODER_OLD and { diffcoder = { infill = true } } or nil,
+            experimental = not vim.env.DIFFCODER_OLD and {
+              diffcoder = {
+                infill = true,
+                score = true,
+                holes = true,
+                status = true,
+                rewrite = not vim.env.DIFFCODER_REASON or { disabled = vim.env.DIFFCODER_REASON },
+              },
+            } or nil,
           },
         })
         return true, id

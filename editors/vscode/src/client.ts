@@ -12,10 +12,11 @@ import {
   type Middleware,
 } from 'vscode-languageclient/node';
 
+import { abilitiesOf, type Abilities } from './abilities.ts';
 import { Backoff } from './backoff.ts';
 import { findServer } from './binary.ts';
 import { serverSettings, type ServerSettings } from './config.ts';
-import { FRAME, offersInfill, type Frame } from './protocol.ts';
+import { FRAME, RELOAD, STATUS, STATUS_CHANGED, UNLOAD, type Frame, type ModelStatus } from './protocol.ts';
 import { missingText, type ServerState } from './status_text.ts';
 
 /** Documents that the server sees. */
@@ -25,6 +26,8 @@ const t = vscode.l10n.t;
 
 export class Server implements vscode.Disposable {
   state: ServerState = { kind: 'stopped' };
+  /** What the server says of its model; nothing from an older server. */
+  model: ModelStatus | undefined;
   private client: LanguageClient | undefined;
   private readonly backoff = new Backoff();
   private timer: NodeJS.Timeout | undefined;
@@ -44,9 +47,15 @@ export class Server implements vscode.Disposable {
     return this.state.kind === 'ready' ? this.client : undefined;
   }
 
-  /** Whether the running server knows `diffcoder/infill`. */
-  get canInfill(): boolean {
-    return offersInfill(this.ready?.initializeResult?.capabilities);
+  /** What the running server can do; nothing while none runs. */
+  get abilities(): Abilities {
+    return abilitiesOf(this.ready?.initializeResult?.capabilities);
+  }
+
+  /** Takes the model out of memory, or loads it again. */
+  async setLoaded(loaded: boolean): Promise<void> {
+    const status = await this.ready?.sendRequest<ModelStatus>(loaded ? RELOAD : UNLOAD);
+    if (status) this.modelIs(status);
   }
 
   async start(): Promise<void> {
@@ -79,6 +88,9 @@ export class Server implements vscode.Disposable {
     }
     if (this.client !== client) return;
     this.become({ kind: 'ready', version: client.initializeResult?.serverInfo?.version ?? '?' });
+    if (!this.abilities.status) return;
+    const status = await client.sendRequest<ModelStatus>(STATUS).catch(() => undefined);
+    if (status && this.client === client) this.modelIs(status);
   }
 
   /** Stops the server and waits until its process is gone. */
@@ -125,6 +137,9 @@ export class Server implements vscode.Disposable {
     };
     const client = new LanguageClient('diffcoder', 'diffcoder', { run: server, debug: server }, options);
     client.onNotification(FRAME, (frame: Frame) => this.frameEmitter.fire(frame));
+    client.onNotification(STATUS_CHANGED, (status: ModelStatus) => {
+      if (this.client === client) this.modelIs(status);
+    });
     return client;
   }
 
@@ -146,8 +161,16 @@ export class Server implements vscode.Disposable {
 
   private become(state: ServerState): void {
     this.state = state;
-    void vscode.commands.executeCommand('setContext', 'diffcoder.serverReady', state.kind === 'ready');
+    this.model = undefined;
+    const can = this.abilities;
+    const contexts = { serverReady: state.kind === 'ready', canScore: can.score, canFindHoles: can.holes, canRewrite: can.rewrite === true, canUnload: can.status };
+    for (const [name, value] of Object.entries(contexts)) void vscode.commands.executeCommand('setContext', `diffcoder.${name}`, value);
     this.stateEmitter.fire(state);
+  }
+
+  private modelIs(status: ModelStatus): void {
+    this.model = status;
+    this.stateEmitter.fire(this.state);
   }
 
   private async offerSettings(message: string): Promise<void> {

@@ -74,3 +74,8 @@ export async function toggleLanguage(document: vscode.TextDocument): Promise<voi
   const settings = section({ languageId: document.languageId });
   await settings.update('enable', !isEnabled(document), vscode.ConfigurationTarget.Global, true);
 }
+
+/** Names another model directory in the user's settings; empty for the model inside the server. */
+export async function setModel(folder: string): Promise<void> {
+  await section().update('server.model', folder === '' ? undefined : folder, vscode.ConfigurationTarget.Global);
+}

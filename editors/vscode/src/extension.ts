@@ -2,11 +2,13 @@
 
 import * as vscode from 'vscode';
 
+import { Actions } from './actions.ts';
 import { Server } from './client.ts';
 import { isEnabled, toggleLanguage } from './config.ts';
+import { HeatMap } from './heat_map.ts';
 import { Infill } from './infill.ts';
 import { registerLenses } from './lenses.ts';
-import { showMenu } from './menu.ts';
+import { chooseModel, showMenu } from './menu.ts';
 import { Status } from './status.ts';
 import { suggestionMiddleware } from './suggestions.ts';
 
@@ -32,19 +34,33 @@ export function activate(context: vscode.ExtensionContext): void {
       languageOff: document && !isEnabled(document) ? document.languageId : undefined,
       filling: infill.running?.holes.length ?? 0,
       proposal: proposal && { shown: proposal.shown + 1, of: proposal.results.length },
+      model: running.model,
+      heat: heatMap.state,
     };
   });
   const infill: Infill = new Infill(running, status);
+  const actions = new Actions(running, infill, context.globalState);
+  const heatMap: HeatMap = new HeatMap(running, (message) => infill.refuse(message, { kind: 'error', message }));
 
-  const commands: Record<string, () => unknown> = {
-    'diffcoder.infill': () => infill.run(),
+  const commands: Record<string, (argument: never) => unknown> = {
+    'diffcoder.infill': () => actions.run('infill'),
+    'diffcoder.rewrite': () => actions.run('rewrite'),
+    'diffcoder.repair': () => actions.run('repair'),
+    'diffcoder.fillAll': () => actions.run('fillAll'),
+    'diffcoder.docComment': () => actions.run('docComment'),
+    'diffcoder.alternatives': () => actions.run('alternatives'),
+    'diffcoder.heatMap': () => heatMap.toggle(),
+    'diffcoder.heatMap.next': () => heatMap.go(1),
+    'diffcoder.heatMap.previous': () => heatMap.go(-1),
+    'diffcoder.heatMap.alternatives': () => heatMap.choose(),
+    'diffcoder.heatMap.replace': (replacement: Parameters<HeatMap['replace']>[0]) => heatMap.replace(replacement),
     'diffcoder.infill.cancel': () => infill.cancel(),
     'diffcoder.infill.accept': () => infill.accept(),
     'diffcoder.infill.reject': () => infill.reject(),
     'diffcoder.infill.retry': () => infill.retry(),
     'diffcoder.infill.nextAlternative': () => infill.turn(1),
     'diffcoder.infill.previousAlternative': () => infill.turn(-1),
-    'diffcoder.menu': () => showMenu(status.lines(), paused),
+    'diffcoder.menu': () => showMenu(status.lines(), paused, running),
     'diffcoder.togglePause': () => {
       paused = !paused;
       if (paused) void vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
@@ -54,6 +70,9 @@ export function activate(context: vscode.ExtensionContext): void {
       const document = vscode.window.activeTextEditor?.document;
       return document && toggleLanguage(document);
     },
+    'diffcoder.chooseModel': () => chooseModel(),
+    'diffcoder.unload': () => running.setLoaded(false),
+    'diffcoder.reload': () => running.setLoaded(true),
     'diffcoder.restart': () => running.restart(),
     'diffcoder.showLog': () => log.show(),
   };
@@ -63,13 +82,18 @@ export function activate(context: vscode.ExtensionContext): void {
     running,
     status,
     infill,
+    heatMap,
     registerLenses(infill),
     ...Object.entries(commands).map(([name, run]) => vscode.commands.registerCommand(name, run)),
     running.onDidChangeState((state) => {
-      if (state.kind !== 'ready') infill.cancel();
+      if (state.kind !== 'ready') {
+        infill.cancel();
+        heatMap.clear();
+      }
       status.update();
     }),
     infill.onDidChange(() => status.update()),
+    heatMap.onDidChange(() => status.update()),
     vscode.window.onDidChangeActiveTextEditor(() => status.update()),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration('diffcoder.server')) void running.restart();

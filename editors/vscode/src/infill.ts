@@ -7,7 +7,7 @@ import { LSPErrorCodes } from 'vscode-languageclient/node';
 import type { Server } from './client.ts';
 import { announces, infillSettings } from './config.ts';
 import { DenoiseView } from './denoise_view.ts';
-import { holesOf, type Span } from './places.ts';
+import type { Span } from './places.ts';
 import { Proposal } from './proposal.ts';
 import { INFILL, type FilledHole, type InfillParams, type InfillResult } from './protocol.ts';
 import type { Nothing } from './status_text.ts';
@@ -16,8 +16,12 @@ import type { Nothing } from './status_text.ts';
 const RETRY_TEMPERATURE = 0.6;
 const t = vscode.l10n.t;
 
+/** What a request asks for besides what the settings say. */
+export type Wish = Pick<InfillParams, 'instruction' | 'avoidDraft' | 'kind' | 'alternatives'>;
+
 /** What was found for the same holes so far. */
 interface Offer {
+  wish: Wish;
   results: readonly FilledHole[][];
   /** Index of the result to show. */
   shown: number;
@@ -57,17 +61,12 @@ export class Infill implements vscode.Disposable {
     return this.running?.document === document || this.proposal?.document === document;
   }
 
-  /** Fills the selections of the active editor. */
-  async run(): Promise<void> {
-    const editor = vscode.window.activeTextEditor;
-    if (!editor) {
-      void vscode.window.showInformationMessage(t('Open a file and put a cursor where code is missing.'));
-      return;
-    }
+  /** Fills holes, which are in the order of the document. */
+  async run(editor: vscode.TextEditor, holes: readonly Span[], wish: Wish = {}): Promise<void> {
     this.accept();
     // From the menu the focus is elsewhere, and Escape must reach the editor.
     await vscode.commands.executeCommand('workbench.action.focusActiveEditorGroup');
-    await this.fill(editor, holesOf(editor.selections), { results: [], shown: 0, tries: 0 });
+    await this.fill(editor, holes, { wish, results: [], shown: 0, tries: 0 });
   }
 
   cancel(why?: string): void {
@@ -90,7 +89,7 @@ export class Infill implements vscode.Disposable {
     if (!proposal || !editor || editor.document !== proposal.document) return;
     if (!(await proposal.reject())) return;
     this.settle();
-    const earlier = { results: proposal.results, shown: proposal.shown, tries: proposal.tries + 1 };
+    const earlier = { wish: proposal.wish, results: proposal.results, shown: proposal.shown, tries: proposal.tries + 1 };
     await this.fill(editor, proposal.holes, earlier);
     // Cancelled or failed: what there was stays on offer.
     if (!this.proposal && editor.document.version === proposal.version) {
@@ -120,10 +119,6 @@ export class Infill implements vscode.Disposable {
   private async fill(editor: vscode.TextEditor, holes: readonly Span[], earlier: Offer): Promise<void> {
     const client = this.server.ready;
     if (!client) return this.refuse(t('The diffcoder server is not ready; the status bar says why.'), { kind: 'notReady' });
-    if (!this.server.canInfill) {
-      const message = t('This diffcoder-lsp is too old: it does not know diffcoder/infill.');
-      return this.refuse(message, { kind: 'error', message });
-    }
     this.cancel();
     const { document } = editor;
     const running: Running = { document, holes, cancellation: new CancellationTokenSource() };
@@ -141,6 +136,7 @@ export class Infill implements vscode.Disposable {
       mode: settings.mode,
       alternatives: settings.alternatives,
       maxTokens: settings.maxTokens,
+      ...earlier.wish,
       ...(earlier.tries > 0 ? { temperature: RETRY_TEMPERATURE, seed: earlier.tries } : {}),
       ...(view ? { frameToken } : {}),
     };
@@ -179,7 +175,7 @@ export class Infill implements vscode.Disposable {
       return;
     }
     this.report.shown(latencyMs);
-    await this.putForward(document, holes, { results, shown: earlier.results.length, tries: earlier.tries });
+    await this.putForward(document, holes, { ...earlier, results, shown: earlier.results.length });
     if (this.proposal && announces()) {
       void vscode.window.showInformationMessage(
         t('{0} hole(s) filled. Control+Enter accepts, Escape rejects, Alt+Enter tries again.', holes.length),
@@ -188,7 +184,7 @@ export class Infill implements vscode.Disposable {
   }
 
   private async putForward(document: vscode.TextDocument, holes: readonly Span[], offer: Offer): Promise<void> {
-    this.proposal = new Proposal(document, holes, offer.results, offer.tries);
+    this.proposal = new Proposal(document, holes, offer.results, offer.tries, offer.wish);
     const done = await this.proposal.show(offer.shown);
     this.changed();
     if (done) return;
@@ -214,7 +210,8 @@ export class Infill implements vscode.Disposable {
     this.report.notShown(running.why === undefined ? { kind: 'cancelled' } : { kind: 'error', message: running.why });
   }
 
-  private refuse(message: string, why: Nothing): void {
+  /** Says why there is nothing to see. */
+  refuse(message: string, why: Nothing): void {
     this.report.notShown(why);
     void vscode.window.showWarningMessage(message);
   }

@@ -3,6 +3,7 @@
 import * as vscode from 'vscode';
 
 import { DiffView } from './diff_view.ts';
+import type { Wish } from './infill.ts';
 import { spansAfter, type Replacement, type Span } from './places.ts';
 import type { FilledHole } from './protocol.ts';
 import { rangeOf } from './ranges.ts';
@@ -27,6 +28,8 @@ export class Proposal implements vscode.Disposable {
     readonly results: readonly FilledHole[][],
     /** How often it was tried before. */
     readonly tries: number,
+    /** What another try asks for again. */
+    readonly wish: Wish,
   ) {
     this.before = holes.map((hole) => document.getText(rangeOf(hole)));
     this.version = document.version;

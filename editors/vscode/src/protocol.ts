@@ -4,6 +4,12 @@ import type { Place, Span } from './places.ts';
 
 export const INFILL = 'diffcoder/infill';
 export const FRAME = '$/diffcoder/frame';
+export const SCORE = 'diffcoder/score';
+export const HOLES = 'diffcoder/holes';
+export const STATUS = 'diffcoder/status';
+export const STATUS_CHANGED = '$/diffcoder/status';
+export const UNLOAD = 'diffcoder/unload';
+export const RELOAD = 'diffcoder/reload';
 
 export interface InfillParams {
   textDocument: { uri: string; version?: number };
@@ -17,6 +23,12 @@ export interface InfillParams {
   /** 0 takes the most likely tokens. */
   temperature?: number;
   seed?: number;
+  /** What to do with the text of the ranges. */
+  instruction?: string;
+  /** Whether the fill must differ from the text that it replaces. */
+  avoidDraft?: boolean;
+  /** What the fills are, if not code. */
+  kind?: 'docComment';
   /** Asks for frames under this token. */
   frameToken?: string;
 }
@@ -50,10 +62,50 @@ export interface Frame {
   cells: Cell[];
 }
 
-export type { Place, Span };
+export type HolesKind = 'fillAll' | 'repair' | 'docComment';
 
-/** Whether the server's capabilities, as it sent them, include `diffcoder/infill`. */
-export function offersInfill(capabilities: { experimental?: unknown } | undefined): boolean {
-  const experimental = capabilities?.experimental as { diffcoder?: { infill?: unknown } } | undefined;
-  return experimental?.diffcoder?.infill === true;
+export interface HolesParams {
+  textDocument: { uri: string; version?: number };
+  kind: HolesKind;
+  range?: Span;
+  /** What other servers found wrong. */
+  diagnostics?: unknown[];
 }
+
+export interface HolesResult {
+  version: number;
+  /** In the order of the document. */
+  holes: { range: Span; reason: string }[];
+}
+
+export interface ScoreParams {
+  textDocument: { uri: string; version?: number };
+  range: Span;
+  /** Number of likeliest tokens for each place. */
+  alternatives?: number;
+}
+
+export interface ScoredToken {
+  range: Span;
+  logProbability: number;
+  alternatives: { text: string; probability: number }[];
+}
+
+export interface ScoreResult {
+  version: number;
+  tokens: ScoredToken[];
+}
+
+/** What the server says of its model. */
+export interface ModelStatus {
+  state: 'idle' | 'busy' | 'loading' | 'unloaded' | 'failed';
+  model: string;
+  device: string;
+  memoryBytes: number;
+  lastLatencyMs?: number;
+  /** Why the last request showed nothing. */
+  lastReason?: string;
+  message?: string;
+}
+
+export type { Place, Span };

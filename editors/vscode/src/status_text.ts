@@ -1,5 +1,7 @@
 // What the status bar item says. No editor in here; `t` translates.
 
+import type { ModelStatus } from './protocol.ts';
+
 export type Translate = (message: string, ...values: (string | number)[]) => string;
 
 export type ServerState =
@@ -33,6 +35,10 @@ export interface Situation {
   proposal: { shown: number; of: number } | undefined;
   lastLatencyMs: number | undefined;
   nothing: Nothing | undefined;
+  /** As the server says, if it says so. */
+  model: ModelStatus | undefined;
+  /** Of the active document's heat map: on its way, or the number of surprising tokens. */
+  heat: 'scoring' | number | undefined;
 }
 
 export interface StatusText {
@@ -48,7 +54,14 @@ export function statusText(now: Situation, t: Translate): StatusText {
   const showsLatency = latency !== undefined && now.server.kind === 'ready' && !now.paused && now.filling === 0;
   const lines = [state];
   if (latency !== undefined) lines.push(t('Last result: {0}', latency));
-  if (now.nothing) lines.push(t('Nothing was shown: {0}', reason(now.nothing, t)));
+  if (now.nothing) lines.push(t('Nothing was shown: {0}', reason(now.nothing, t, now.model?.lastReason)));
+  if (now.heat === 'scoring') lines.push(t('The heat map is on its way'));
+  else if (now.heat !== undefined) lines.push(t('Heat map: {0} surprising token(s)', now.heat));
+  const { model } = now;
+  if (model && now.server.kind === 'ready') {
+    const megabytes = Math.round(model.memoryBytes / 2 ** 20);
+    lines.push(t('Model {0} on {1}, {2} MB', model.model, model.device, megabytes));
+  }
   return { text: `$(${icon}) diffcoder${showsLatency ? ` ${latency}` : ''}`, lines, severity };
 }
 
@@ -79,6 +92,18 @@ function headline(now: Situation, t: Translate): { icon: string; state: string; 
     const { shown, of } = now.proposal;
     return { icon: 'diff', state: t('Infill {0} of {1}: accept or reject it', shown, of), severity: 'normal' };
   }
+  switch (now.model?.state) {
+    case 'failed':
+      return { icon: 'error', state: t('The model failed: {0}', now.model.message ?? ''), severity: 'error' };
+    case 'loading':
+      return { icon: 'loading~spin', state: t('The model is being loaded'), severity: 'normal' };
+    case 'unloaded':
+      return { icon: 'archive', state: t('The model is unloaded; the next request loads it'), severity: 'normal' };
+    case 'busy':
+    case 'idle':
+    case undefined:
+      break;
+  }
   if (now.paused) return { icon: 'debug-pause', state: t('Paused in this window'), severity: 'normal' };
   if (now.languageOff !== undefined) {
     return { icon: 'circle-slash', state: t('Suggestions are off for {0}', now.languageOff), severity: 'normal' };
@@ -97,10 +122,11 @@ export function latencyText(milliseconds: number, t: Translate): string {
   return milliseconds < 1000 ? t('{0} ms', Math.round(milliseconds)) : t('{0} s', (milliseconds / 1000).toFixed(1));
 }
 
-export function reason(nothing: Nothing, t: Translate): string {
+/** `said` is what the server gave as the reason, which knows more than we do. */
+export function reason(nothing: Nothing, t: Translate, said?: string): string {
   switch (nothing.kind) {
     case 'noSuggestion':
-      return t('the model had nothing to add here');
+      return said ?? t('the model had nothing to add here');
     case 'paused':
       return t('suggestions are paused');
     case 'languageOff':

@@ -218,7 +218,7 @@ impl Infiller for Scripted {
         match act {
             Act::Panic(message) => panic!("{message}"),
             Act::FillWhenOpened(_) => self.wait_for_gate(cancel)?,
-            Act::Fill(_) | Act::Refuse(_) => {}
+            Act::Fill(_) | Act::FillWith(..) | Act::Choose(_) | Act::Refuse(_) => {}
         }
         let likely = |index: usize| LikelyToken { text: format!("{index}"), probability: 0.5 };
         let token = |(number, (start, character)): (usize, (usize, char))| ScoredToken {

@@ -27,26 +27,45 @@ function M.for_suggestions(buf)
   return vim.lsp.get_clients({ bufnr = buf, name = M.name })[1]
 end
 
---- Whether the server behind `client` fills ranges.
+--- What a server says of itself under `experimental.diffcoder`; older ones know less.
+---@alias diffcoder.Ability 'infill'|'score'|'holes'|'status'|'rewrite'
+
+local lacks = {
+  infill = 'fill ranges',
+  score = 'show a heat map',
+  holes = 'find holes',
+  status = 'unload its model',
+  rewrite = 'follow instructions',
+}
+
+--- Whether the server behind `client` can do that; if it says why not, that.
 ---@param client vim.lsp.Client
----@return boolean
-function M.can_infill(client)
-  return vim.tbl_get(client.server_capabilities or {}, 'experimental', 'diffcoder', 'infill') == true
+---@param ability diffcoder.Ability
+---@return boolean|string
+function M.can(client, ability)
+  local said = vim.tbl_get(client.server_capabilities or {}, 'experimental', 'diffcoder', ability)
+  return said == true or (type(said) == 'table' and type(said.disabled) == 'string' and said.disabled) or false
 end
 
---- The client that fills ranges in `buf`, or the reason why there is none.
+--- The client that can do that in `buf`, or the reason why there is none.
 ---@param buf integer
+---@param ability diffcoder.Ability
 ---@return vim.lsp.Client?
 ---@return string?
-function M.for_infill(buf)
-  local clients = vim.lsp.get_clients({ bufnr = buf })
-  for _, client in ipairs(clients) do
-    if M.can_infill(client) then
+function M.for_ability(buf, ability)
+  local reason
+  for _, client in ipairs(vim.lsp.get_clients({ bufnr = buf })) do
+    local can = M.can(client, ability)
+    if can == true then
       return client
     end
+    reason = can or reason
+  end
+  if reason then
+    return nil, reason
   end
   if M.for_suggestions(buf) then
-    return nil, 'this server is too old to fill ranges; install a newer diffcoder-lsp'
+    return nil, ('this server is too old to %s; install a newer diffcoder-lsp'):format(lacks[ability])
   end
   return nil, 'no server is attached to this buffer; :checkhealth diffcoder says why'
 end
@@ -97,6 +116,23 @@ function M.exited(code, signal, client_id)
     end
     M.notify(('the server died (%s) and is started again'):format(cause), vim.log.levels.WARN)
     start_again(entry)
+  end)
+end
+
+--- Takes the model of this buffer's server out of memory, or loads it again.
+---@param loaded boolean
+function M.set_loaded(loaded)
+  local client, reason = M.for_ability(vim.api.nvim_get_current_buf(), 'status')
+  if not client then
+    M.notify(assert(reason), vim.log.levels.WARN)
+    return
+  end
+  client:request(loaded and 'diffcoder/reload' or 'diffcoder/unload', nil, function(err)
+    if err then
+      M.notify(err.message, vim.log.levels.ERROR)
+    else
+      M.notify(loaded and 'the model is loaded' or 'the model is unloaded; the next request loads it')
+    end
   end)
 end
 

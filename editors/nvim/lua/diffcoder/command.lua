@@ -1,6 +1,8 @@
 --- `:Diffcoder`, and the actions that its subcommands share with the `<Plug>` mappings.
 
+local action = require('diffcoder.action')
 local client_of = require('diffcoder.client')
+local heat = require('diffcoder.heat')
 local infill = require('diffcoder.infill')
 local range_of = require('diffcoder.range')
 local suggestion = require('diffcoder.suggestion')
@@ -24,20 +26,48 @@ local function here()
   return ranges, false
 end
 
---- Fills the marked ranges and, in visual mode, the selection; without either, the cursor.
+--- The marked ranges and, in visual mode, the selection; without either, the cursor.
 ---@param selection? diffcoder.Range[]
-function M.infill(selection)
-  local buf = vim.api.nvim_get_current_buf()
+---@return diffcoder.Range[]
+local function marked_or_here(selection)
   local ranges, selected = selection, selection ~= nil
   if not ranges then
     ranges, selected = here()
   end
-  local marked = range_of.marked(buf)
-  if #marked > 0 then
-    ranges = selected and vim.list_extend(marked, ranges) or marked
+  local marked = range_of.marked(0)
+  if #marked == 0 then
+    return ranges
   end
-  infill.start(buf, ranges)
+  return selected and vim.list_extend(marked, ranges) or marked
 end
+
+--- Fills the marked ranges and, in visual mode, the selection; without either, the cursor.
+---@param selection? diffcoder.Range[]
+function M.infill(selection)
+  infill.start(vim.api.nvim_get_current_buf(), marked_or_here(selection))
+end
+
+--- The same with several results.
+---@param selection? diffcoder.Range[]
+function M.alternatives(selection)
+  action.alternatives(marked_or_here(selection))
+end
+
+--- Calls `act` with the selection of visual mode, or with none.
+---@param act fun(selection?: diffcoder.Range[])
+---@return fun()
+local function on_selection(act)
+  return function()
+    local ranges, selected = here()
+    act(selected and ranges or nil)
+  end
+end
+
+M.rewrite = on_selection(action.rewrite)
+M.repair = on_selection(action.repair)
+M.fill = on_selection(action.fill_all)
+M.doc = on_selection(action.doc_comment)
+M.heat = on_selection(heat.toggle)
 
 --- Marks the selection, or the cursor, as a range to fill later.
 ---@param selection? diffcoder.Range[]
@@ -78,6 +108,30 @@ local subcommands = {
   reject = infill.reject,
   next = infill.next,
   previous = infill.previous,
+  rewrite = function(instruction, selection)
+    action.rewrite(selection, instruction)
+  end,
+  repair = function(_, selection)
+    action.repair(selection)
+  end,
+  fill = function(_, selection)
+    action.fill_all(selection)
+  end,
+  doc = function(_, selection)
+    action.doc_comment(selection)
+  end,
+  alternatives = function(_, selection)
+    M.alternatives(selection)
+  end,
+  heat = function(_, selection)
+    heat.toggle(selection)
+  end,
+  unload = function()
+    client_of.set_loaded(false)
+  end,
+  reload = function()
+    client_of.set_loaded(true)
+  end,
   suggestions = M.suggestions,
   restart = client_of.restart,
 }
@@ -96,7 +150,8 @@ end
 
 ---@param command vim.api.keyset.create_user_command.command_args
 function M.run(command)
-  local name, argument = command.fargs[1], command.fargs[2]
+  local name = command.fargs[1]
+  local argument = #command.fargs > 1 and table.concat(command.fargs, ' ', 2) or nil
   local act = subcommands[name]
   if not act then
     client_of.notify(

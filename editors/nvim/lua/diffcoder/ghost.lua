@@ -190,10 +190,7 @@ local function moved(buf)
 end
 
 ---@param buf integer
-function M.enable(buf)
-  if ghosts[buf] then
-    return
-  end
+local function watch(buf)
   local augroup = vim.api.nvim_create_augroup('diffcoder.ghost.' .. buf, {})
   ghosts[buf] = { timer = assert(vim.uv.new_timer()), augroup = augroup, items = {}, index = 1 }
   local function on(events, callback)
@@ -208,7 +205,14 @@ function M.enable(buf)
   on({ 'InsertEnter', 'CursorMovedI', 'TextChangedP' }, moved)
   on({ 'InsertLeave', 'BufLeave' }, forget)
   on({ 'BufUnload' }, M.disable)
-  -- The server may come up while the user types already.
+end
+
+---@param buf integer
+function M.enable(buf)
+  if not ghosts[buf] then
+    watch(buf)
+  end
+  -- The server may come up, or come up again, while the user types already.
   if buf == vim.api.nvim_get_current_buf() and vim.api.nvim_get_mode().mode:sub(1, 1) == 'i' then
     moved(buf)
   end

@@ -61,10 +61,18 @@ local function check_clients()
   for _, client in ipairs(clients) do
     local n_buffers = vim.tbl_count(client.attached_buffers)
     local what = ('client %d, buffers: %d, positions in %s'):format(client.id, n_buffers, client.offset_encoding)
-    if require('diffcoder.client').can_infill(client) then
+    local can = require('diffcoder.client').can
+    if can(client, 'infill') == true then
       health.ok(what)
     else
       health.warn(what .. '; it cannot fill ranges', { 'Install a newer diffcoder-lsp' })
+    end
+    local missing = { score = 'heat map', holes = 'repair, fill, doc', rewrite = 'rewrite' }
+    for ability, uses in vim.spairs(missing) do
+      local answer = can(client, ability)
+      if answer ~= true then
+        health.info(('not available: %s (%s)'):format(uses, answer or 'this server does not know it'))
+      end
     end
   end
 end

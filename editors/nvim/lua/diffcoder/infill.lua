@@ -157,12 +157,21 @@ local function watch(job)
   end)
 end
 
+--- What a request asks for besides the options.
+---@class diffcoder.Wish
+---@field instruction? string
+---@field avoid_draft? boolean
+---@field kind? 'docComment'
+---@field alternatives? integer
+
 --- Asks the server to fill `ranges` of `buf`, and shows what it makes of them.
 ---@param buf integer
 ---@param ranges diffcoder.Range[]
+---@param wish? diffcoder.Wish
 ---@return boolean started
-function M.start(buf, ranges)
-  local client, reason = client_of.for_infill(buf)
+function M.start(buf, ranges, wish)
+  wish = wish or {}
+  local client, reason = client_of.for_ability(buf, wish.instruction and 'rewrite' or 'infill')
   if not client then
     client_of.notify(assert(reason), vim.log.levels.WARN)
     return false
@@ -212,7 +221,10 @@ function M.start(buf, ranges)
       end)
       :totable(),
     mode = options.mode,
-    alternatives = options.alternatives,
+    alternatives = wish.alternatives or options.alternatives,
+    instruction = wish.instruction,
+    avoidDraft = wish.avoid_draft,
+    kind = wish.kind,
     maxTokens = options.max_tokens,
     maxLines = options.max_lines,
     threshold = options.threshold,

@@ -20,6 +20,10 @@ M.links = {
   DiffcoderToken = 'DiffAdd',
   DiffcoderTokenUnsure = 'DiffChange',
   DiffcoderReplaced = 'DiffDelete',
+  DiffcoderHeat1 = 'DiagnosticUnderlineHint',
+  DiffcoderHeat2 = 'DiagnosticUnderlineInfo',
+  DiffcoderHeat3 = 'DiagnosticUnderlineWarn',
+  DiffcoderHeat4 = 'DiagnosticUnderlineError',
 }
 
 --- Links our highlight groups, where neither a colour scheme nor the user has set them.

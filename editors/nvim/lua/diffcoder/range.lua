@@ -77,6 +77,42 @@ function M.cursor()
   return { row = row, col = col, end_row = row, end_col = col }
 end
 
+--- A range of the protocol.
+---@param range lsp.Range
+---@param line_at fun(row: integer): string
+---@param encoding 'utf-8'|'utf-16'|'utf-32'
+---@return diffcoder.Range
+function M.from_lsp(range, line_at, encoding)
+  local function column(place)
+    return vim.str_byteindex(line_at(place.line), encoding, place.character, false)
+  end
+  local first, last = range.start, range['end']
+  return { row = first.line, col = column(first), end_row = last.line, end_col = column(last) }
+end
+
+---@param range diffcoder.Range
+---@param row integer
+---@param col integer
+---@return boolean
+function M.contains(range, row, col)
+  return not before(row, col, range.row, range.col) and before(row, col, range.end_row, range.end_col)
+end
+
+---@param range diffcoder.Range
+---@param line_at fun(row: integer): string
+---@return string
+function M.text(range, line_at)
+  if range.row == range.end_row then
+    return line_at(range.row):sub(range.col + 1, range.end_col)
+  end
+  local lines = { line_at(range.row):sub(range.col + 1) }
+  for row = range.row + 1, range.end_row - 1 do
+    lines[#lines + 1] = line_at(row)
+  end
+  lines[#lines + 1] = line_at(range.end_row):sub(1, range.end_col)
+  return table.concat(lines, '\n')
+end
+
 --- What lies between two positions of `getpos()`. A block gives a range for each line; whole lines keep their
 --- indentation and their last line end.
 ---@param from integer[]

@@ -11,6 +11,10 @@ local pending = {}
 ---@type table<integer, 'running'|'ready'>
 local infills = {}
 
+--- What servers say of their models, by client.
+---@type table<integer, { state: string, model: string, device: string, memoryBytes: integer, lastReason?: string }>
+local models = {}
+
 local function redraw()
   vim.schedule(function()
     vim.cmd.redrawstatus({ bang = true })
@@ -42,6 +46,10 @@ function M.listen(group)
       redraw()
     end,
   })
+  vim.lsp.handlers['$/diffcoder/status'] = function(_, model, context)
+    models[context.client_id] = model
+    redraw()
+  end
   vim.api.nvim_create_autocmd({ 'LspDetach', 'BufUnload' }, {
     group = group,
     callback = function(event)
@@ -50,7 +58,27 @@ function M.listen(group)
   })
 end
 
---- One of `off` (no server), `idle`, `suggesting`, `infilling`, `ready` (a fill waits to be accepted).
+--- What the server of `buf` last said of its model: name, device, memory, and why it showed nothing.
+---@param buf? integer
+---@return { state: string, model: string, device: string, memoryBytes: integer, lastReason?: string }?
+function M.model(buf)
+  local client = client_of.for_suggestions(buf or vim.api.nvim_get_current_buf())
+  return client and models[client.id]
+end
+
+local texts = {
+  off = '',
+  idle = 'diffcoder',
+  suggesting = 'diffcoder ░▒',
+  infilling = 'diffcoder ░▒▓',
+  ready = 'diffcoder ✓',
+  loading = 'diffcoder …',
+  unloaded = 'diffcoder ○',
+  failed = 'diffcoder ✗',
+}
+
+--- One of `off` (no server), `idle`, `suggesting`, `infilling`, `ready` (a fill waits to be accepted), and where the
+--- server tells it `loading`, `unloaded` and `failed`.
 ---@param buf? integer
 ---@return string
 function M.state(buf)
@@ -61,16 +89,12 @@ function M.state(buf)
   if not client_of.for_suggestions(buf) then
     return 'off'
   end
+  local model = M.model(buf)
+  if model and texts[model.state] and model.state ~= 'idle' then
+    return model.state
+  end
   return pending[buf] and 'suggesting' or 'idle'
 end
-
-local texts = {
-  off = '',
-  idle = 'diffcoder',
-  suggesting = 'diffcoder ░▒',
-  infilling = 'diffcoder ░▒▓',
-  ready = 'diffcoder ✓',
-}
 
 --- The state as a few characters; empty without a server.
 ---@param buf? integer

@@ -16,11 +16,27 @@ function M.engine()
   return core and wanted ~= 'plugin' and 'core' or 'plugin'
 end
 
+--- Makes the core ask at once where the user types already: it waits for the next move of the cursor otherwise.
+---@param buf integer
+local function ask_now(buf)
+  if buf == vim.api.nvim_get_current_buf() and vim.api.nvim_get_mode().mode:sub(1, 1) == 'i' then
+    -- The core's own; without it there is nobody to ask.
+    local group = 'nvim.lsp.inline_completion:' .. buf
+    pcall(vim.api.nvim_exec_autocmds, 'CursorMovedI', { group = group, buffer = buf, modeline = false })
+  end
+end
+
 ---@param buf integer
 ---@param on boolean
 function M.enable(buf, on)
   if M.engine() == 'core' then
     core.enable(on, { bufnr = buf })
+    if on then
+      -- The core takes note of a new client in the next turn of the event loop: ask in the one after that.
+      vim.schedule(vim.schedule_wrap(function()
+        ask_now(buf)
+      end))
+    end
   elseif on then
     ghost.enable(buf)
   else

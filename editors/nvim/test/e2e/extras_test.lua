@@ -77,14 +77,18 @@ t.test('the lualine component shows what the server does', { scripted = true }, 
 end)
 
 t.test('the command completes its subcommands and names them when one is wrong', nil, function(child)
-  t.equal(child:lua([[return vim.fn.getcompletion('Diffcoder re', 'cmdline')]]), { 'reject', 'restart' }, 'names')
+  t.equal(
+    child:lua([[return vim.fn.getcompletion('Diffcoder re', 'cmdline')]]),
+    { 'reject', 'reload', 'repair', 'restart', 'rewrite' },
+    'names'
+  )
   t.equal(
     child:lua([[return vim.fn.getcompletion('Diffcoder suggestions o', 'cmdline')]]),
     { 'off', 'on' },
     'arguments'
   )
-  child:type(':Diffcoder fil<CR>')
-  child:wait_for_message('there is no "fil"; there are accept, clear, infill')
+  child:type(':Diffcoder fulfil<CR>')
+  child:wait_for_message('there is no "fulfil"; there are accept, alternatives, clear')
 end)
 
 t.test('nothing of the plugin is loaded before it is used', { bare = true, arguments = { '--clean' } }, function(child)

@@ -176,6 +176,23 @@ for _, engine in ipairs(t.at_least(12) and { 'core', 'plugin' } or { 'plugin' })
     t.equal(child:ghost(), '', 'ghost text')
   end)
 
+  test('a server that comes up while the user types is asked without another key', function(child)
+    child:open({ '' }, 'a.txt')
+    child:type('ia')
+    local function n_requests()
+      return child:lua([[return #vim.tbl_filter(function(entry)
+        return entry.method == 'textDocument/inlineCompletion' end, _G.script_log)]])
+    end
+    t.wait('a request', function()
+      return n_requests() > 0
+    end)
+    child:lua([[_G.script_log = {}; require('diffcoder.client').restart()]])
+    t.wait('another one', function()
+      return n_requests() > 0
+    end)
+    t.equal(child:line(), 'a', 'the line')
+  end, { scripted = true })
+
   test('suggestions go on after the server was killed', function(child)
     child:open(fixtures.budget())
     local pid = child:server_pid()

@@ -3,25 +3,23 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
-const MULTIPLE = `use super::Budget;
-
-#[test]
-fn a_new_budget_is_empty() {
-    let budget = Budget::new();
-    assert_eq!(budget.len(),
+const MULTIPLE = `#[test]
+fn a_new_vector_is_empty() {
+    let numbers: Vec<u32> = Vec::new();
+    assert!(numbers.
 }
 
 #[test]
-fn a_default_budget_is_empty() {
-    let budget = Budget::default();
-    assert_eq!(budget.len(),
+fn a_vector_of_one_is_not_empty() {
+    let numbers = vec![1];
+    assert!(!numbers.
 }
 
 #[test]
-fn a_cleared_budget_is_empty() {
-    let mut budget = Budget::new();
-    budget.clear();
-    assert_eq!(budget.len(),
+fn a_cleared_vector_is_empty() {
+    let mut numbers = vec![1];
+    numbers.clear();
+    assert!(numbers.
 }
 `;
 
@@ -48,6 +46,39 @@ def multiply(a, b):
     return
 `;
 
+const STUBS = `//! Money in whole cents.
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Money {
+    cents: i64,
+}
+
+impl Money {
+    pub fn new(cents: i64) -> Self {
+        todo!()
+    }
+
+    pub fn is_zero(&self) -> bool {
+        todo!()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_money_is_zero() {
+        assert!(Money::new(0).is_zero());
+    }
+
+    #[test]
+    fn some_money_is_not_zero() {
+        zebra!(!Money::new(1).is_zero());
+    }
+}
+`;
+
 /** Name to text. */
 export function files(root) {
   const budget = path.join(root, 'tests', 'fixtures', 'projects', 'rust-ledger', 'src', 'budget.rs');
@@ -58,6 +89,7 @@ export function files(root) {
     'wide.rs': WIDE,
     'slow.py': SLOW,
     'looks.rs': MULTIPLE,
+    'stubs.rs': STUBS,
   };
 }
 

@@ -9,11 +9,13 @@ import { ticks } from './processes.mjs';
 import { until } from './workbench.mjs';
 
 const FILL = ['Control+k', 'Control+Enter'];
-const HOLE = 'assert_eq!(budget.len(),';
 
-/** Cursors at the ends of all lines with `assert_eq`. */
+/** Where the three assertions end. */
+const holesOf = (text) => offsetsAfter(text, 'numbers.').filter((offset) => text[offset] === '\n');
+
+/** Cursors there. */
 export async function threeCursors(bench) {
-  await bench.goTo(6, 5);
+  await bench.goTo(4, 5);
   await bench.press('Shift+Control+ArrowRight', 'Control+Shift+l', 'End');
 }
 
@@ -64,7 +66,7 @@ export const tests = {
     if (images) await bench.screenshot(path.join(images, 'infill-proposal.png'));
     await bench.press('Control+Enter');
     await bench.waitForStatus(/Ready/);
-    const fills = fillsAt(original, await bench.text(), offsetsAfter(original, HOLE));
+    const fills = fillsAt(original, await bench.text(), holesOf(original));
     assert.equal(fills.length, 3);
     assert.ok(fills.every((fill) => fill !== ''), JSON.stringify(fills));
     await bench.press('Control+z');
@@ -86,7 +88,7 @@ export const tests = {
 
   async 'Retry adds an alternative, next and previous show them'(bench, { images }) {
     const original = await bench.text();
-    const offsets = offsetsAfter(original, HOLE);
+    const offsets = holesOf(original);
     await threeCursors(bench);
     await bench.press(...FILL);
     await bench.waitForStatus(/Infill 1 of 1/);
@@ -131,7 +133,7 @@ export const tests = {
     await bench.waitForStatus(/accept or reject/);
     await bench.type('x');
     await bench.waitForStatus(/Ready/);
-    const fills = fillsAt(original, await bench.text(), offsetsAfter(original, HOLE));
+    const fills = fillsAt(original, await bench.text(), holesOf(original));
     assert.ok(fills.every((fill) => fill.endsWith('x')), JSON.stringify(fills));
     await bench.press('Escape', 'Control+z', 'Control+z');
     assert.equal(await bench.text(), original);

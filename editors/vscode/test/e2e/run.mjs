@@ -1,6 +1,6 @@
 // Drives the packaged extension with the real server in a real VS Code workbench:
-//   node editors/vscode/test/e2e/run.mjs --server target/release/diffcoder-lsp [--cache DIR] [--images] [--only REGEXP]
-// --images writes the README's screenshots. The cache (about 1 GB) holds VS Code, Node and what they need.
+//   node editors/vscode/test/e2e/run.mjs --server target/release/diffcoder-lsp [--cache DIR] [--images] [--only REGEXP] [--setup]
+// --images writes the README's screenshots. --setup stops once everything is installed. The cache (about 1 GB) holds VS Code, Node and what they need.
 
 import fs from 'node:fs';
 import os from 'node:os';
@@ -14,20 +14,22 @@ const ROOT = path.join(EXTENSION, '..', '..');
 const { values } = parseArgs({
   options: {
     server: { type: 'string', default: path.join(ROOT, 'target', 'release', 'diffcoder-lsp') },
-    cache: { type: 'string', default: process.env.DIFFCODER_E2E_CACHE ?? path.join(ROOT, 'target', 'vscode-e2e') },
+    cache: { type: 'string', default: process.env.DIFFCODER_E2E_CACHE ?? path.join(ROOT, 'target', 'e2e', 'vscode') },
     images: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
+    setup: { type: 'boolean', default: false },
   },
 });
 const server = path.resolve(values.server);
 const cache = path.resolve(values.cache);
-if (!fs.existsSync(server)) {
+if (!values.setup && !fs.existsSync(server)) {
   console.error(`no server at ${server}: build it with "cargo build --release", or name one with --server`);
   process.exit(2);
 }
 
 const { setUp } = await import('./setup.mjs');
 const tools = setUp(cache);
+if (values.setup) process.exit(0);
 // After setup: these need packages that it installs.
 const { pack } = await import('../../package.mjs');
 const { scenarios } = await import('./scenarios.mjs');

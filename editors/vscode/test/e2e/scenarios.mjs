@@ -2,6 +2,8 @@
 
 import { Workbench } from './workbench.mjs';
 import { files } from './files.mjs';
+import * as actions from './actions.mjs';
+import * as heat from './heat.mjs';
 import * as suggestions from './suggestions.mjs';
 import * as infill from './infill.mjs';
 import * as life from './life.mjs';
@@ -19,7 +21,12 @@ export const scenarios = [
     name: 'editing',
     open: ({ tools, vsix, logs, root }) =>
       Workbench.open({ tools, vsix, logs, files: files(root), settings: SETTINGS }),
-    tests: { ...suggestions.tests, ...infill.tests, ...looks.tests, ...life.tests },
+    tests: { ...suggestions.tests, ...infill.tests, ...heat.tests, ...actions.testsWithModel, ...looks.tests, ...life.tests },
+  },
+  {
+    name: 'actions',
+    open: (setting) => actions.open({ ...setting, settings: SETTINGS }),
+    tests: actions.tests,
   },
   {
     name: 'light theme',

@@ -52,20 +52,26 @@ export class Workbench {
   /** Those that are open or about to be. */
   static all = new Set();
 
-  /** `tools` from setup, the package to install, files of the workspace (or a function of its folder), further settings, whether trust is asked for. */
-  static async open({ tools, vsix, files, settings = {}, trust = false, logs }) {
+  /** `tools` from setup, the package to install, files of the workspace (or a function of its folder), further settings, those of the machine, whether trust is asked for. */
+  static async open({ tools, vsix, files, settings = {}, machine = {}, trust = false, logs }) {
     const bench = new Workbench();
     Workbench.all.add(bench);
     bench.root = fs.mkdtempSync(path.join(os.tmpdir(), 'diffcoder-e2e-'));
     bench.logs = logs;
     fs.mkdirSync(logs, { recursive: true });
     try {
+      bench.setMachine(machine);
       await bench.start(tools, vsix, files, { ...QUIET, 'security.workspace.trust.enabled': trust, ...settings }, trust);
     } catch (error) {
       await bench.close();
       throw error;
     }
     return bench;
+  }
+
+  /** Settings that a workspace cannot make: in a browser they are the remote's, not the user's. */
+  setMachine(settings) {
+    fs.writeFileSync(path.join(this.folder('data/Machine'), 'settings.json'), JSON.stringify(settings, null, 2));
   }
 
   folder(name) {
@@ -235,6 +241,8 @@ export class Workbench {
   }
 
   async screenshot(name, options = {}) {
+    // A hover that is still fading in cannot be read.
+    await this.page.waitForFunction(() => document.getAnimations().every(({ effect, playState }) => playState !== 'running' || effect.getComputedTiming().endTime === Infinity));
     await this.page.screenshot({ path: name, ...options });
   }
 

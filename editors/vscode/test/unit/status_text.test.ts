@@ -14,6 +14,8 @@ function say(changes: Partial<Situation>): ReturnType<typeof statusText> {
     proposal: undefined,
     lastLatencyMs: undefined,
     nothing: undefined,
+    model: undefined,
+    heat: undefined,
   };
   return statusText({ ...calm, ...changes }, t);
 }
@@ -43,4 +45,19 @@ test('what the user waits for comes before what is switched off', () => {
   assert.match(say({ proposal: { shown: 1, of: 2 }, paused: true }).lines[0] ?? '', /Infill 1 of 2/);
   assert.match(say({ paused: true, languageOff: 'rust' }).lines[0] ?? '', /Paused/);
   assert.match(say({ languageOff: 'rust' }).lines[0] ?? '', /off for rust/);
+});
+
+test('what the server says of its model', () => {
+  const model = { state: 'idle', model: 'nano', device: 'cpu', memoryBytes: 30 * 2 ** 20 } as const;
+  assert.deepEqual(say({ model }).lines, ['Ready (server 1.2)', 'Model nano on cpu, 30 MB']);
+  assert.match(say({ model: { ...model, state: 'unloaded' } }).lines[0] ?? '', /unloaded/);
+  const failed = say({ model: { ...model, state: 'failed', message: 'no memory' } });
+  assert.deepEqual([failed.lines[0], failed.severity], ['The model failed: no memory', 'error']);
+  const silent = say({ nothing: { kind: 'noSuggestion' }, model: { ...model, lastReason: 'the fill was unsure' } });
+  assert.ok(silent.lines.includes('Nothing was shown: the fill was unsure'));
+});
+
+test('the heat map says how much it found', () => {
+  assert.ok(say({ heat: 'scoring' }).lines.includes('The heat map is on its way'));
+  assert.ok(say({ heat: 0 }).lines.includes('Heat map: 0 surprising token(s)'));
 });
