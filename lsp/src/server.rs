@@ -89,6 +89,8 @@ pub async fn serve(
     let Backend { loader, mut config, stats, on_settings } = backend.into();
     let model_dir = config.settings("", "").model_dir().map(Into::into);
     let (worker, worker_end) = Worker::start(loader, model_dir);
+    // The capabilities tell what the model can do; `initialize` itself must not wait, for messages may follow it at once.
+    worker.loaded().await;
     let session = Arc::new(Session::new(worker, config, on_settings));
     let (service, socket) = LspService::build_with_lifecycle_methods(|client| Server {
         session: Arc::clone(&session),

@@ -95,6 +95,7 @@ pub fn served_config(recipe: &Recipe, model: &ModelConfig, stage: &Stage) -> Mod
     };
     let seen = recipe.stages[..=stage.index].iter().map(|stage| stage.seq_len).max().unwrap_or(0);
     let keys = DiffcoderKeys {
+        end_bias: 0.0,
         block_length: recipe.objective.block,
         context_tokens: seen,
         layout: PromptFormat::Holes,
@@ -219,6 +220,7 @@ mod tests {
         assert!((0.7..0.9).contains(&share), "{share}");
         assert_eq!(served_config(&recipe, &model, &stages[0]).family, {
             let keys = DiffcoderKeys {
+                end_bias: 0.0,
                 block_length: 4,
                 context_tokens: 512,
                 layout: PromptFormat::Holes,

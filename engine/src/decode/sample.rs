@@ -61,16 +61,27 @@ pub struct Sampler {
     pub rng: ChaCha8Rng,
     /// Ids that may be chosen.
     pub candidates: Candidates,
+    /// An id, and what is added to its logit before anything else.
+    pub bias: Option<(u32, f32)>,
 }
 
 impl Sampler {
     /// Takes the most likely token of every row of the head.
     pub fn greedy(rng: ChaCha8Rng) -> Self {
-        Self { temperature: 0.0, top_p: 1.0, rng, candidates: Candidates::All }
+        Self { temperature: 0.0, top_p: 1.0, rng, candidates: Candidates::All, bias: None }
     }
 
     /// Chooses from one row of logits, (V,).
     pub fn choose(&self, logits: &[f32], draw: Draw<'_>) -> Choice {
+        let mut biased = Vec::new();
+        let logits = match self.bias {
+            Some((id, bias)) if (id as usize) < logits.len() => {
+                biased.extend_from_slice(logits);
+                biased[id as usize] += bias;
+                &biased
+            }
+            _ => logits,
+        };
         let token = if self.temperature > 0.0 {
             self.draw(logits, draw)
         } else {
@@ -163,7 +174,7 @@ mod tests {
 
     fn sampler(temperature: f64, top_p: f64) -> Sampler {
         let rng = ChaCha8Rng::seed_from_u64(11);
-        Sampler { temperature, top_p, rng, candidates: Candidates::All }
+        Sampler { temperature, top_p, rng, candidates: Candidates::All, bias: None }
     }
 
     /// How often each of 4 ids is drawn at 4,000 places.
@@ -182,6 +193,17 @@ mod tests {
         assert_eq!(choice.token, 1);
         let e = std::f64::consts::E;
         assert!((choice.confidence - e / (1.0 + 2.0 * e + 1.0 / e)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_bias_raises_its_token_alone() {
+        let mut biased = sampler(0.0, 1.0);
+        biased.bias = Some((0, 1.5));
+        let choice = biased.choose(&[0.0, 1.0, -1.0], HERE);
+        assert_eq!(choice.token, 0);
+        let e = |x: f64| x.exp();
+        assert!((choice.confidence - e(1.5) / (e(1.5) + e(1.0) + e(-1.0))).abs() < 1e-6);
+        assert_eq!(biased.choose(&[0.0, 2.0, -1.0], HERE).token, 1);
     }
 
     #[test]

@@ -154,6 +154,12 @@ impl Engine {
         self
     }
 
+    /// The same engine with another [`DiffcoderKeys::end_bias`](crate::model::config::DiffcoderKeys::end_bias).
+    pub fn with_end_bias(mut self, bias: f32) -> Self {
+        self.serving.end_bias = bias;
+        self
+    }
+
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
@@ -173,6 +179,8 @@ impl Engine {
                 mask: self.tokenizer.special().mask,
                 vocab_size: self.tokenizer.vocab_size(),
             },
+            bias: Some((self.tokenizer.special().eos, self.serving.end_bias))
+                .filter(|(_, bias)| *bias != 0.0),
         }
     }
 }

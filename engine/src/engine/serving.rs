@@ -15,6 +15,8 @@ pub(super) struct Serving {
     pub(super) context_tokens: usize,
     /// Whether one prompt may hold several holes.
     pub(super) multi_hole: bool,
+    /// Added to the logit of the end token.
+    pub(super) end_bias: f32,
     /// Most tokens of other files in a prompt.
     pub(super) related_tokens: usize,
 }
@@ -47,7 +49,11 @@ impl Serving {
             _ => true,
         };
         let related_tokens = if knows_related { context_tokens / RELATED_SHARE } else { 0 };
-        Ok(Self { format, block_length, context_tokens, multi_hole, related_tokens })
+        let end_bias = match &config.family {
+            Family::Diffcoder(own) => own.end_bias,
+            _ => 0.0,
+        };
+        Ok(Self { format, block_length, context_tokens, multi_hole, end_bias, related_tokens })
     }
 
     /// Tokenizer and model must belong together, and the layout's markers must exist.

