@@ -230,7 +230,13 @@ mod tests {
     fn a_process_that_stays_is_found_by_its_mark_and_ended() {
         let mark = format!("test-{}", std::process::id());
         let mut child = Command::new("sleep").arg("100").env(MARK, &mark).spawn().unwrap();
-        let left = marked(&mark).unwrap();
+        // The child has its environment only once it has become `sleep`.
+        let deadline = Instant::now() + GRACE;
+        let mut left = marked(&mark).unwrap();
+        while left.iter().all(|(_, line)| line != "sleep 100") && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+            left = marked(&mark).unwrap();
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(left, [(child.id().to_string(), "sleep 100".to_owned())]);
