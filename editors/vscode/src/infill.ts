@@ -12,6 +12,8 @@ import { Proposal } from './proposal.ts';
 import { INFILL, type FilledHole, type InfillParams, type InfillResult } from './protocol.ts';
 import type { Nothing } from './status_text.ts';
 
+/** Results that a retry asks for: where the model is sure, some draws bring what is known. */
+const RETRY_RESULTS = 3;
 /** A retry draws its tokens: the most likely ones are known by then. */
 const RETRY_TEMPERATURE = 0.6;
 const t = vscode.l10n.t;
@@ -134,7 +136,7 @@ export class Infill implements vscode.Disposable {
       textDocument: client.code2ProtocolConverter.asVersionedTextDocumentIdentifier(document),
       ranges: [...holes],
       mode: settings.mode,
-      alternatives: settings.alternatives,
+      alternatives: earlier.tries > 0 ? Math.max(settings.alternatives, RETRY_RESULTS) : settings.alternatives,
       maxTokens: settings.maxTokens,
       ...earlier.wish,
       ...(earlier.tries > 0 ? { temperature: RETRY_TEMPERATURE, seed: earlier.tries } : {}),
@@ -167,7 +169,9 @@ export class Infill implements vscode.Disposable {
     earlier: Offer,
     latencyMs: number,
   ): Promise<void> {
-    const results = distinct([...earlier.results, result.holes, ...(result.alternatives ?? [])]);
+    const all = distinct([...earlier.results, result.holes, ...(result.alternatives ?? [])]);
+    // A retry brings one more, whatever it took to find it.
+    const results = earlier.tries > 0 ? all.slice(0, earlier.results.length + 1) : all;
     if (results.length === earlier.results.length) {
       this.report.notShown({ kind: results.length === 0 ? 'emptyFills' : 'nothingNew' }, latencyMs);
       const message = results.length === 0 ? t('The model left every hole empty.') : t('The model found nothing new.');

@@ -36,15 +36,8 @@ fn main() {
 }
 `;
 
-const SLOW = `def add(a, b):
-    return
-
-def subtract(a, b):
-    return
-
-def multiply(a, b):
-    return
-`;
+// Enough holes that filling them takes seconds.
+const SLOW = Array.from({ length: 40 }, (_, n) => `def scale_${n}(a, b):\n    return\n`).join('\n');
 
 const STUBS = `//! Money in whole cents.
 

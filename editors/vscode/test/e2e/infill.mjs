@@ -178,7 +178,7 @@ export const tests = {
     await bench.goTo(2, 5);
     await bench.press('Shift+Control+ArrowRight', 'Control+Shift+l', 'End');
     await bench.press(...FILL);
-    await bench.waitForStatus(/Filling 3 hole/);
+    await bench.waitForStatus(/Filling 40 hole/);
     await waitForText(bench);
     if (images) {
       process.kill(pid, 'SIGSTOP');
@@ -186,7 +186,7 @@ export const tests = {
     }
     const start = ticks(pid);
     await until('the server works', () => ticks(pid) >= start + 20);
-    assert.match(await bench.status(), /Filling 3 hole/, 'the infill must last longer than it takes to cancel it');
+    assert.match(await bench.status(), /Filling 40 hole/, 'the infill must last longer than it takes to cancel it');
     await bench.press('Escape');
     await bench.waitForStatus(/Ready.*cancelled/);
     // One forward may still end.

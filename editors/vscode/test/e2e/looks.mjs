@@ -17,7 +17,7 @@ export const tests = {
   async 'the menu pauses and resumes'(bench) {
     await bench.openFile('budget.rs');
     await bench.statusItem.locator('a').click();
-    await bench.page.locator('.quick-input-list .monaco-list-row', { hasText: 'Restart the server' }).waitFor();
+    await bench.page.locator('.quick-input-list .monaco-list-row', { hasText: 'Fill All Holes' }).waitFor();
     await bench.press('Escape');
     await bench.page.locator('.quick-input-widget').waitFor({ state: 'hidden' });
     await choose(bench, 'Pause suggestions');
