@@ -220,3 +220,14 @@ async fn after_shutdown_every_request_is_refused_and_nothing_changes() {
     client.notify("exit", Value::Null).await;
     assert_eq!(client.wait_for_end().await, SessionEnd::Orderly);
 }
+
+#[tokio::test]
+async fn a_client_that_goes_away_with_a_reload_under_way_ends_the_server() {
+    for method in ["diffcoder/reload", "diffcoder/unload"] {
+        let mut client = Client::start(&Script::always(Act::Fill(""))).await;
+        let id = client.send(method, Value::Null).await;
+        client.disconnect();
+        assert_eq!(client.wait_for_end().await, SessionEnd::Abrupt);
+        assert!(client.answer(id).await.unwrap()["state"].is_string());
+    }
+}
