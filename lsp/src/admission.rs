@@ -44,8 +44,13 @@ where
             }
             return Box::pin(ready(Ok(answer_malformed(request))));
         }
+        let is_last = request.method() == "exit";
         let mut outcome = Box::pin(self.service.call(without_surplus_params(request)));
-        match outcome.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let first = outcome.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if is_last {
+            self.session.leave();
+        }
+        match first {
             Poll::Ready(outcome) => Box::pin(ready(outcome)),
             Poll::Pending => outcome,
         }

@@ -125,8 +125,8 @@ pub async fn serve(
             if let Err(error) = forward_messages(read, forwarded).await {
                 tracing::warn!("the client's messages ended with an error: {error}");
             }
-            // Nobody is left to answer to; without this the transport would wait for every infill under way.
-            session.worker.close();
+            // Nobody is left to answer to; without this the transport would wait for all that is under way.
+            session.leave();
         }
     });
     let counting = tokio::spawn(keep_counting(Arc::clone(&session), stats.clone()));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use diffcoder_engine::infiller::Infill;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::watch;
 use tower_lsp::gen_lsp_types::{InlineCompletionTriggerKind, ProgressToken, Uri};
 
 use crate::announcer::Announcer;
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) worker: Worker,
     pub(crate) completions: Completions,
     pub(crate) related: Arc<RelatedText>,
+    /// The client can answer nothing any more.
+    has_left: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Session {
@@ -93,6 +96,7 @@ impl Session {
             worker,
             completions: Completions::default(),
             related: Arc::default(),
+            has_left: watch::Sender::new(false),
         };
         session.reconfigure(|_| ());
         session
@@ -121,6 +125,26 @@ impl Session {
             self.reconfigure(|_| ());
         }
         settings
+    }
+
+    /// The client says nothing more: stops its work, and whoever waits for its answer.
+    pub(crate) fn leave(&self) {
+        self.worker.close();
+        self.has_left.send_replace(true);
+    }
+
+    /// What the client answers to a question. One that has left answers nothing, and who waited on would keep the
+    /// server from ending.
+    pub(crate) async fn answer_to<T, E: From<RequestError>>(
+        &self,
+        question: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let mut has_left = self.has_left.subscribe();
+        tokio::select! {
+            biased;
+            answer = question => answer,
+            _ = has_left.wait_for(|has_left| *has_left) => Err(RequestError::ShuttingDown.into()),
+        }
     }
 
     /// Computes nothing from now on: the editor does not trust the workspace.

@@ -362,6 +362,10 @@ impl Worker {
         let (sender, done) = oneshot::channel();
         {
             let mut queue = self.0.queue.lock();
+            if queue.is_closed {
+                // The thread takes no more orders; one left in the queue would be waited for without end.
+                return;
+            }
             let order = queue.order.get_or_insert(Order { change, done: Vec::new() });
             order.change = change;
             order.done.push(sender);

@@ -1,10 +1,10 @@
-//! Repository chores: `cargo xtask tidy`, `cargo xtask trace-picture`, `cargo xtask cuda-ptx`, `cargo xtask gpu-bundle`,
-//! `cargo xtask codegen`, `cargo xtask e2e`.
+//! Repository chores: `cargo xtask` without arguments lists them.
 
 mod codegen;
 mod cuda_ptx;
 mod e2e;
 mod gpu_bundle;
+mod hunt;
 mod picture;
 mod tidy;
 
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-const USAGE: &str = "usage: cargo xtask tidy | codegen [--check] | trace-picture | cuda-ptx [--check] | gpu-bundle OUT DATA TOKENIZER [--rehearse] | e2e [--only vscode|nvim] [--images]";
+const USAGE: &str = "usage: cargo xtask tidy | codegen [--check] | trace-picture | cuda-ptx [--check] | gpu-bundle OUT DATA TOKENIZER [--rehearse] | e2e [--only vscode|nvim] [--images] | fuzz [messages|edits] [--minutes N] | sanitize";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             root().and_then(|root| gpu_bundle::run(root, folders, gpu_bundle::Kind::Rehearsal))
         }
         ["e2e", ref rest @ ..] => root().and_then(|root| e2e::run(root, rest)),
+        ["fuzz" | "sanitize", ..] => root().and_then(|root| hunt::run(root, &arguments)),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -39,7 +39,7 @@ pub(crate) async fn pull(session: &Session, client: &Client) -> bool {
     let item = |scope_uri| ConfigurationItem { scope_uri, section: Some(SECTION.to_owned()) };
     let mut items = vec![item(None)];
     items.extend(folders.iter().cloned().map(|folder| item(Some(folder))));
-    match client.configuration(items).await {
+    match session.answer_to(client.configuration(items)).await {
         Ok(answer) => session.take_settings(question, &folders, &answer),
         Err(error) => tracing::warn!("the editor does not tell its settings: {error}"),
     }

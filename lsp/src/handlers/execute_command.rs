@@ -87,10 +87,13 @@ async fn run(
     let token = params.work_done_progress_params.work_done_token;
     let work = perform(session, action, order);
     let results = progress::shown(session, client, (action.title(), token), work).await?;
-    let chosen =
-        if action == Action::Alternatives { choose(client, &results).await? } else { Some(0) };
+    let chosen = match action {
+        Action::Alternatives => session.answer_to(choose(client, &results)).await?,
+        _ => Some(0),
+    };
     if let Some(index) = chosen {
-        apply(client, action, results.edit(session, index)?).await?;
+        let edit = results.edit(session, index)?;
+        session.answer_to(apply(client, action, edit)).await?;
     }
     Ok(None)
 }

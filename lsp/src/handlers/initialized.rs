@@ -14,7 +14,8 @@ pub(crate) async fn handle(session: &Session, client: &Client) {
             method: "workspace/didChangeConfiguration".to_owned(),
             register_options: Some(serde_json::json!({ "section": "diffcoder" })),
         };
-        if let Err(error) = client.register_capability(vec![registration]).await {
+        let answer = session.answer_to(client.register_capability(vec![registration])).await;
+        if let Err(error) = answer {
             tracing::warn!("the editor will not tell of changed settings: {error}");
         }
     }

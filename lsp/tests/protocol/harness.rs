@@ -53,6 +53,8 @@ pub(crate) struct Client {
     replies: Vec<Value>,
     /// Whether edits are applied.
     pub(crate) applies: bool,
+    /// The server's requests get no answer.
+    pub(crate) leaves_questions: bool,
     /// Which of a message's actions is chosen.
     pub(crate) choice: Option<usize>,
     /// Parameters of every `$/diffcoder/status` so far.
@@ -89,6 +91,7 @@ impl Client {
             said: Vec::new(),
             replies: Vec::new(),
             applies: true,
+            leaves_questions: false,
             choice: None,
             statuses: Vec::new(),
             shown: Vec::new(),
@@ -245,7 +248,9 @@ impl Client {
 
     fn file(&mut self, message: Value) {
         if message["method"].is_string() && message.get("id").is_some() {
-            self.reply(&message);
+            if !self.leaves_questions {
+                self.reply(&message);
+            }
             self.said.push(message);
             return;
         }

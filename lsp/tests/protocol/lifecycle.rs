@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Client, INVALID_REQUEST, NOT_INITIALIZED, REQUEST_CANCELLED, URI, code, completion_params,
+    range,
 };
 use crate::script::{Act, Script};
 
@@ -168,4 +169,65 @@ async fn shutdown_with_surplus_params_is_a_shutdown() {
     assert_eq!(client.call("shutdown", json!({})).await, Ok(Value::Null));
     client.notify("exit", json!({})).await;
     assert_eq!(client.wait_for_end().await, SessionEnd::Orderly);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_question_unanswered_ends_the_server() {
+    let options = json!({ "workspace": {
+        "configuration": true, "didChangeConfiguration": { "dynamicRegistration": true },
+    } });
+    for says_exit in [false, true] {
+        let mut client = Client::connect(&Script::always(Act::Fill("")));
+        // The server asks for the settings as soon as it may.
+        client.leaves_questions = true;
+        client.initialize(options.clone()).await;
+        client.said("client/registerCapability").await;
+        if says_exit {
+            client.notify("exit", Value::Null).await;
+        } else {
+            client.disconnect();
+        }
+        assert_eq!(client.wait_for_end().await, SessionEnd::Abrupt);
+
+        let mut client = Client::start(&Script::always(Act::Fill("x"))).await;
+        client.leaves_questions = true;
+        client.open(URI, "a").await;
+        let argument = json!({ "uri": URI, "range": range((0, 0), (0, 1)) });
+        let params = json!({ "command": "diffcoder.server.infill", "arguments": [argument] });
+        let id = client.send("workspace/executeCommand", params).await;
+        client.said("workspace/applyEdit").await;
+        if says_exit {
+            client.notify("exit", Value::Null).await;
+        } else {
+            client.disconnect();
+        }
+        assert_eq!(client.wait_for_end().await, SessionEnd::Abrupt);
+        assert_eq!(code(&client.answer(id).await), REQUEST_CANCELLED);
+    }
+}
+
+#[tokio::test]
+async fn after_shutdown_every_request_is_refused_and_nothing_changes() {
+    let mut client = Client::start(&Script::always(Act::Fill(""))).await;
+    client.open(URI, "text").await;
+    client.call("shutdown", Value::Null).await.unwrap();
+    client.change(URI, 2, json!([{ "text": "changed" }])).await;
+    let document = json!({ "textDocument": { "uri": URI } });
+    for method in ["initialize", "shutdown", "diffcoder/documentText", "diffcoder/status"] {
+        let answer = client.call(method, document.clone()).await;
+        assert_eq!(code(&answer), INVALID_REQUEST, "{method}");
+    }
+    client.notify("exit", Value::Null).await;
+    assert_eq!(client.wait_for_end().await, SessionEnd::Orderly);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_with_a_reload_under_way_ends_the_server() {
+    for method in ["diffcoder/reload", "diffcoder/unload"] {
+        let mut client = Client::start(&Script::always(Act::Fill(""))).await;
+        let id = client.send(method, Value::Null).await;
+        client.disconnect();
+        assert_eq!(client.wait_for_end().await, SessionEnd::Abrupt);
+        assert!(client.answer(id).await.unwrap()["state"].is_string());
+    }
 }

@@ -216,3 +216,53 @@ async fn an_id_used_twice_is_refused_the_second_time() {
     assert_eq!(inserted(&client.answer(id).await), "fine");
     client.finish().await;
 }
+
+#[tokio::test]
+async fn headers_of_any_size_are_skipped() {
+    let mut client = start().await;
+    client.open(URI, "").await;
+    let long = format!("X-Long: {}\r\n", "x".repeat(3 << 20));
+    let many = "X-Short: x\r\n".repeat(50_000);
+    for headers in [long.clone(), many, long.repeat(2)] {
+        let id = client.expect_answer_to_next_id();
+        let params = json!({ "textDocument": { "uri": URI } });
+        let body = json!({ "jsonrpc": "2.0", "id": id, "method": "diffcoder/documentText", "params": params });
+        let body = body.to_string();
+        let frame = format!("{headers}Content-Length: {}\r\n\r\n{body}", body.len());
+        client.send_bytes(frame.as_bytes()).await;
+        assert_eq!(client.answer(id).await.unwrap()["text"], "");
+    }
+    goes_on(client).await;
+}
+
+#[tokio::test]
+async fn every_method_refuses_params_of_the_wrong_type() {
+    let mut client = start().await;
+    client.open(URI, "").await;
+    let far = json!({ "line": -1, "character": 0 });
+    let wrong = [
+        json!([]),
+        json!("x"),
+        json!(7),
+        Value::Null,
+        json!({ "textDocument": 5 }),
+        json!({ "textDocument": { "uri": [] }, "position": far, "range": far, "ranges": far }),
+    ];
+    for method in [
+        "textDocument/inlineCompletion",
+        "textDocument/completion",
+        "textDocument/codeAction",
+        "codeAction/resolve",
+        "workspace/executeCommand",
+        "diffcoder/infill",
+        "diffcoder/holes",
+        "diffcoder/score",
+        "diffcoder/documentText",
+    ] {
+        for params in &wrong {
+            let answer = client.call(method, params.clone()).await;
+            assert_eq!(code(&answer), INVALID_PARAMS, "{method} {params}");
+        }
+    }
+    goes_on(client).await;
+}
