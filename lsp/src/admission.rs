@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tower_lsp::jsonrpc::{Id, Request, Response};
+use tower_lsp::jsonrpc::{Error, Id, Request, Response};
 use tower_service::Service;
 
 use crate::framing::{MALFORMED, answer_malformed};
@@ -45,16 +45,25 @@ where
             return Box::pin(ready(Ok(answer_malformed(request))));
         }
         let is_last = request.method() == "exit";
+        let unanswered = unanswered(&request);
         let mut outcome = Box::pin(self.service.call(without_surplus_params(request)));
         let first = outcome.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if is_last {
             self.session.leave();
         }
         match first {
+            Poll::Ready(Ok(None)) => Box::pin(ready(Ok(unanswered))),
             Poll::Ready(outcome) => Box::pin(ready(outcome)),
             Poll::Pending => outcome,
         }
     }
+}
+
+/// What a request gets that tower-lsp drops: it takes every unknown method that begins with `$/` for a notification, and the
+/// specification (base protocol, `$` notifications and requests) wants an error for one that has an id.
+fn unanswered(request: &Request) -> Option<Response> {
+    let id = request.id().filter(|_| request.method().starts_with("$/"))?.clone();
+    Some(Response::from_error(id, Error::method_not_found()))
 }
 
 /// These have no parameters, but some clients send an empty object. tower-lsp would refuse it, and shut down half.

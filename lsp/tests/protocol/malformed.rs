@@ -185,6 +185,15 @@ async fn notifications_of_the_wrong_shape_are_dropped() {
 }
 
 #[tokio::test]
+async fn unknown_requests_are_refused_whatever_their_name_begins_with() {
+    let mut client = start().await;
+    for method in ["no/such/method", "$/x"] {
+        assert_eq!(code(&client.call(method, json!({})).await), METHOD_NOT_FOUND, "{method}");
+    }
+    goes_on(client).await;
+}
+
+#[tokio::test]
 async fn frames_that_are_none() {
     let mut client = start().await;
     client.send_bytes(b"Content-Length: many\r\n\r\n{}").await;

@@ -37,7 +37,7 @@ fn main() {
 `;
 
 // Enough holes that filling them takes seconds.
-const SLOW = Array.from({ length: 40 }, (_, n) => `def scale_${n}(a, b):\n    return\n`).join('\n');
+const SLOW = Array.from({ length: 40 }, (_, n) => `#[test]\nfn is_empty_${n}() {\n    assert!(numbers_${n}.\n}\n`).join('\n');
 
 const STUBS = `//! Money in whole cents.
 
@@ -80,7 +80,7 @@ export function files(root) {
     'multiple.rs': MULTIPLE,
     'brackets.rs': BRACKETS,
     'wide.rs': WIDE,
-    'slow.py': SLOW,
+    'slow.rs': SLOW,
     'looks.rs': MULTIPLE,
     'stubs.rs': STUBS,
   };

@@ -171,11 +171,11 @@ export const tests = {
   },
 
   async 'Escape stops the work of the server'(bench, { images }) {
-    await bench.openFile('slow.py');
+    await bench.openFile('slow.rs');
     const original = await bench.text();
     const [pid, ...more] = bench.servers();
     assert.deepEqual(more, []);
-    await bench.goTo(2, 5);
+    await bench.goTo(3, 5);
     await bench.press('Shift+Control+ArrowRight', 'Control+Shift+l', 'End');
     await bench.press(...FILL);
     await bench.waitForStatus(/Filling 40 hole/);
