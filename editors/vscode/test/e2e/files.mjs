@@ -79,11 +79,20 @@ mod tests {
 }
 `;
 
+/** So many lines, with `end` as the last ones. */
+function long(n_lines, end) {
+  const n_before = n_lines - end.split('\n').length + 1;
+  const lines = [];
+  for (let i = 0; lines.length < n_before; i += 1) lines.push(`/// Returns number ${i}.`, `pub fn number_${i}() -> usize {`, `    ${i}`, '}', '');
+  return `${lines.slice(0, n_before).join('\n')}\n${end}`;
+}
+
 /** Name to text. */
 export function files(root) {
-  const budget = path.join(root, 'tests', 'fixtures', 'projects', 'rust-ledger', 'src', 'budget.rs');
+  const budget = fs.readFileSync(path.join(root, 'tests', 'fixtures', 'projects', 'rust-ledger', 'src', 'budget.rs'), 'utf8');
   return {
-    'budget.rs': fs.readFileSync(budget, 'utf8'),
+    'budget.rs': budget,
+    'long.rs': long(20_000, budget),
     'multiple.rs': MULTIPLE,
     'brackets.rs': BRACKETS,
     'wide.rs': WIDE,
