@@ -14,8 +14,9 @@ import {
 
 import { abilitiesOf, type Abilities } from './abilities.ts';
 import { Backoff } from './backoff.ts';
-import { findServer } from './binary.ts';
+import { findServer, type Found, type Missing } from './binary.ts';
 import { serverSettings, type ServerSettings } from './config.ts';
+import { examine, launchOf } from './doctor.ts';
 import { FRAME, RELOAD, STATUS, STATUS_CHANGED, UNLOAD, type Frame, type ModelStatus } from './protocol.ts';
 import { missingText, type ServerState } from './status_text.ts';
 
@@ -61,14 +62,7 @@ export class Server implements vscode.Disposable {
   async start(): Promise<void> {
     if (this.client) return;
     const settings = serverSettings();
-    const found = findServer({
-      setting: settings.path,
-      extensionFolder: this.extensionFolder,
-      platform: process.platform,
-      searchPath: process.env['PATH'] ?? '',
-      homeFolder: os.homedir(),
-      isProgram,
-    });
+    const found = this.find(settings);
     if (found.file === undefined) {
       this.become({ kind: 'missing', setting: found.setting });
       this.log.error(missingText(found.setting, t));
@@ -108,15 +102,36 @@ export class Server implements vscode.Disposable {
     await this.start();
   }
 
+  /** What `diffcoder-lsp doctor` says of the program, the model and the settings that the server is started with. */
+  async doctor(): Promise<string> {
+    const settings = serverSettings();
+    const found = this.find(settings);
+    if (found.file === undefined) return missingText(found.setting, t);
+    return examine(found.file, launchOf(settings), t);
+  }
+
   dispose(): void {
     clearTimeout(this.timer);
     this.stateEmitter.dispose();
     this.frameEmitter.dispose();
   }
 
-  private newClient(command: string, { model, logLevel, environment }: ServerSettings): LanguageClient {
+  private find(settings: ServerSettings): Found | Missing {
+    return findServer({
+      setting: settings.path,
+      extensionFolder: this.extensionFolder,
+      platform: process.platform,
+      searchPath: process.env['PATH'] ?? '',
+      homeFolder: os.homedir(),
+      isProgram,
+    });
+  }
+
+  private newClient(command: string, settings: ServerSettings): LanguageClient {
+    const { args, environment } = launchOf(settings);
     const options: LanguageClientOptions = {
       documentSelector: [...SELECTOR],
+      initializationOptions: { trusted: vscode.workspace.isTrusted },
       outputChannel: this.log,
       traceOutputChannel: this.log,
       middleware: this.middleware,
@@ -131,9 +146,9 @@ export class Server implements vscode.Disposable {
     };
     const server = {
       command,
-      args: model === '' ? [] : ['--model', model],
+      args,
       transport: TransportKind.stdio,
-      options: { env: { ...process.env, ...environment, DIFFCODER_LOG: logLevel } },
+      options: { env: { ...process.env, ...environment } },
     };
     const client = new LanguageClient('diffcoder', 'diffcoder', { run: server, debug: server }, options);
     client.onNotification(FRAME, (frame: Frame) => this.frameEmitter.fire(frame));

@@ -8,7 +8,7 @@ import { isEnabled, toggleLanguage } from './config.ts';
 import { HeatMap } from './heat_map.ts';
 import { Infill } from './infill.ts';
 import { registerLenses } from './lenses.ts';
-import { chooseModel, showMenu } from './menu.ts';
+import { chooseModel, DoctorReport, showMenu } from './menu.ts';
 import { Status } from './status.ts';
 import { suggestionMiddleware } from './suggestions.ts';
 
@@ -16,6 +16,7 @@ let server: Server | undefined;
 
 export function activate(context: vscode.ExtensionContext): void {
   const log = vscode.window.createOutputChannel('diffcoder', { log: true });
+  const report = new DoctorReport();
   let paused = false;
   const middleware = suggestionMiddleware({
     paused: () => paused,
@@ -30,6 +31,7 @@ export function activate(context: vscode.ExtensionContext): void {
     const proposal = infill.proposal?.document === document ? infill.proposal : undefined;
     return {
       server: running.state,
+      trusted: vscode.workspace.isTrusted,
       paused,
       languageOff: document && !isEnabled(document) ? document.languageId : undefined,
       filling: infill.running?.holes.length ?? 0,
@@ -74,11 +76,13 @@ export function activate(context: vscode.ExtensionContext): void {
     'diffcoder.unload': () => running.setLoaded(false),
     'diffcoder.reload': () => running.setLoaded(true),
     'diffcoder.restart': () => running.restart(),
+    'diffcoder.doctor': () => report.show(running),
     'diffcoder.showLog': () => log.show(),
   };
 
   context.subscriptions.push(
     log,
+    report,
     running,
     status,
     infill,
@@ -95,6 +99,8 @@ export function activate(context: vscode.ExtensionContext): void {
     infill.onDidChange(() => status.update()),
     heatMap.onDidChange(() => status.update()),
     vscode.window.onDidChangeActiveTextEditor(() => status.update()),
+    // The server has no way back from restricted mode.
+    vscode.workspace.onDidGrantWorkspaceTrust(() => running.restart()),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration('diffcoder.server')) void running.restart();
       if (event.affectsConfiguration('diffcoder')) status.forgetReason();

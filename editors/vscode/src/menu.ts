@@ -38,6 +38,7 @@ export async function showMenu(lines: readonly string[], paused: boolean, server
   choices.push(
     { label: `$(archive) ${t('Switch the model')}`, command: 'diffcoder.chooseModel' },
     { label: `$(debug-restart) ${t('Restart the server')}`, command: 'diffcoder.restart' },
+    { label: `$(pulse) ${t('Check the installation')}`, command: 'diffcoder.doctor' },
     { label: `$(output) ${t('Show the log')}`, command: 'diffcoder.showLog' },
   );
   const choice = await vscode.window.showQuickPick(choices, { title: 'diffcoder', placeHolder: lines.join(' \u2014 ') });
@@ -73,4 +74,28 @@ export async function chooseModel(): Promise<void> {
   if (choice !== folder) return;
   const [chosen] = (await vscode.window.showOpenDialog({ canSelectFiles: false, canSelectFolders: true, openLabel: t('Use this model') })) ?? [];
   if (chosen) await setModel(chosen.fsPath);
+}
+
+/** The report of the server's own check, as a document that cannot be edited. */
+export class DoctorReport implements vscode.Disposable {
+  private text = '';
+  private readonly uri = vscode.Uri.from({ scheme: 'diffcoder-doctor', path: 'diffcoder doctor' });
+  private readonly changed = new vscode.EventEmitter<vscode.Uri>();
+  private readonly provider = vscode.workspace.registerTextDocumentContentProvider(this.uri.scheme, {
+    onDidChange: this.changed.event,
+    provideTextDocumentContent: () => this.text,
+  });
+
+  /** Runs the check and shows what it says. */
+  async show(server: Server): Promise<void> {
+    const progress = { location: vscode.ProgressLocation.Window, title: t('diffcoder checks itself') };
+    this.text = await vscode.window.withProgress(progress, () => server.doctor());
+    this.changed.fire(this.uri);
+    await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(this.uri), { preview: true });
+  }
+
+  dispose(): void {
+    this.provider.dispose();
+    this.changed.dispose();
+  }
 }

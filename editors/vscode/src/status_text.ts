@@ -26,6 +26,8 @@ export type Nothing =
 
 export interface Situation {
   server: ServerState;
+  /** Whether the user trusts the workspace; the server computes nothing otherwise. */
+  trusted: boolean;
   paused: boolean;
   /** The active editor's language, if suggestions are off for it. */
   languageOff: string | undefined;
@@ -84,6 +86,9 @@ function headline(now: Situation, t: Translate): { icon: string; state: string; 
       return { icon: 'error', state: missingText(server.setting, t), severity: 'error' };
     case 'ready':
       break;
+  }
+  if (!now.trusted) {
+    return { icon: 'shield', state: t('Restricted Mode: nothing is computed until you trust this workspace'), severity: 'normal' };
   }
   if (now.filling > 0) {
     return { icon: 'loading~spin', state: t('Filling {0} hole(s); Escape cancels', now.filling), severity: 'normal' };

@@ -37,7 +37,7 @@ fn main() {
 `;
 
 // Enough holes that filling them takes seconds.
-const SLOW = Array.from({ length: 40 }, (_, n) => `#[test]\nfn is_empty_${n}() {\n    assert!(numbers_${n}.\n}\n`).join('\n');
+const SLOW = Array.from({ length: 24 }, (_, n) => `#[test]\nfn a_new_vector_is_empty_${n}() {\n    let numbers: Vec<u32> = Vec::new();\n    assert!(numbers.\n}\n`).join('\n');
 
 const STUBS = `//! Money in whole cents.
 
@@ -72,11 +72,20 @@ mod tests {
 }
 `;
 
+/** So many lines, with `end` as the last ones. */
+function long(n_lines, end) {
+  const n_before = n_lines - end.split('\n').length + 1;
+  const lines = [];
+  for (let i = 0; lines.length < n_before; i += 1) lines.push(`/// Returns number ${i}.`, `pub fn number_${i}() -> usize {`, `    ${i}`, '}', '');
+  return `${lines.slice(0, n_before).join('\n')}\n${end}`;
+}
+
 /** Name to text. */
 export function files(root) {
-  const budget = path.join(root, 'tests', 'fixtures', 'projects', 'rust-ledger', 'src', 'budget.rs');
+  const budget = fs.readFileSync(path.join(root, 'tests', 'fixtures', 'projects', 'rust-ledger', 'src', 'budget.rs'), 'utf8');
   return {
-    'budget.rs': fs.readFileSync(budget, 'utf8'),
+    'budget.rs': budget,
+    'long.rs': long(20_000, budget),
     'multiple.rs': MULTIPLE,
     'brackets.rs': BRACKETS,
     'wide.rs': WIDE,

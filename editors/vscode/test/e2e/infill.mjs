@@ -175,10 +175,10 @@ export const tests = {
     const original = await bench.text();
     const [pid, ...more] = bench.servers();
     assert.deepEqual(more, []);
-    await bench.goTo(3, 5);
+    await bench.goTo(4, 5);
     await bench.press('Shift+Control+ArrowRight', 'Control+Shift+l', 'End');
     await bench.press(...FILL);
-    await bench.waitForStatus(/Filling 40 hole/);
+    await bench.waitForStatus(/Filling 24 hole/);
     await waitForText(bench);
     if (images) {
       process.kill(pid, 'SIGSTOP');
@@ -186,7 +186,7 @@ export const tests = {
     }
     const start = ticks(pid);
     await until('the server works', () => ticks(pid) >= start + 20);
-    assert.match(await bench.status(), /Filling 40 hole/, 'the infill must last longer than it takes to cancel it');
+    assert.match(await bench.status(), /Filling 24 hole/, 'the infill must last longer than it takes to cancel it');
     await bench.press('Escape');
     await bench.waitForStatus(/Ready.*cancelled/);
     // One forward may still end.

@@ -48,6 +48,19 @@ export const tests = {
     await bench.waitForStatus(/Ready/);
     assert.equal(bench.servers().length, 1);
   },
+
+  async 'the menu leads to the report of the check'(bench) {
+    await bench.openFile('budget.rs');
+    await bench.statusItem.click();
+    const entry = bench.page.locator('.quick-input-list .monaco-list-row', { hasText: 'Check the installation' });
+    const input = bench.page.locator('.quick-input-widget input');
+    await input.fill('Check the installation');
+    await entry.first().waitFor();
+    await bench.press('Enter');
+    await bench.page.locator('.tab.active', { hasText: 'diffcoder doctor' }).waitFor();
+    await until('the report has an infill', async () => /ok\s+infill:/.test(await bench.editor.locator('.view-lines').innerText()));
+    await bench.openFile('budget.rs');
+  },
 };
 
 export const testsWithoutServer = {

@@ -73,4 +73,21 @@ export const tests = {
     assert.equal(trimmed(fill), trimmed(ghost));
     await bench.press('Control+z');
   },
+
+  async 'a file of 20 000 lines'(bench) {
+    await bench.openFile('long.rs');
+    const original = fs.readFileSync(bench.file, 'utf8');
+    const needle = 'assert_eq!(budget.len(),';
+    const [offset] = offsetsAfter(original, needle);
+    const line = original.slice(0, offset).split('\n').length;
+    assert.ok(original.split('\n').length > 20_000 && line > 19_900, `line ${line}`);
+    await bench.goTo(line, 33);
+    await bench.press('Backspace');
+    await bench.type(',');
+    const ghost = await bench.waitForGhostText();
+    await bench.press('Tab');
+    await until('the ghost text is gone', async () => (await bench.ghostText()) === '');
+    const [fill] = fillsAt(original, await bench.text(), [offset]);
+    assert.equal(trimmed(fill), trimmed(ghost));
+  },
 };

@@ -8,6 +8,7 @@ const t: Translate = (message, ...values) => message.replace(/\{(\d)\}/g, (_, in
 function say(changes: Partial<Situation>): ReturnType<typeof statusText> {
   const calm: Situation = {
     server: { kind: 'ready', version: '1.2' },
+    trusted: true,
     paused: false,
     languageOff: undefined,
     filling: 0,
@@ -60,4 +61,11 @@ test('what the server says of its model', () => {
 test('the heat map says how much it found', () => {
   assert.ok(say({ heat: 'scoring' }).lines.includes('The heat map is on its way'));
   assert.ok(say({ heat: 0 }).lines.includes('Heat map: 0 surprising token(s)'));
+});
+
+test('restricted mode comes before what the model does, not before a server that is missing', () => {
+  const said = say({ trusted: false, paused: true });
+  assert.equal(said.text, '$(shield) diffcoder');
+  assert.match(said.lines[0] ?? '', /^Restricted Mode/);
+  assert.match(say({ trusted: false, server: { kind: 'missing', setting: '' } }).lines[0] ?? '', /was not found/);
 });
