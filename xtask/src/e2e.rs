@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 const USAGE: &str = "usage: cargo xtask e2e [--only vscode|nvim] [--images] [--server PATH] [--cache DIR] [--setup]";
 /// Whatever the tests start inherits this variable; whoever has it at the end was left behind.
-const MARK: &str = "DIFFCODER_E2E_RUN";
+const MARK: &str = "XTASK_E2E_RUN";
 /// For a process that was told to end.
 const GRACE: Duration = Duration::from_secs(10);
 

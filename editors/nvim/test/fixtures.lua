@@ -3,7 +3,7 @@
 local M = {}
 
 local function read(path)
-  return vim.fn.readfile(vim.fs.joinpath(vim.env.DIFFCODER_ROOT, 'tests/fixtures/projects/rust-ledger/src', path))
+  return vim.fn.readfile(vim.fs.joinpath(vim.env.EDITOR_TEST_ROOT, 'tests/fixtures/projects/rust-ledger/src', path))
 end
 
 --- A Rust file whose line 49 is an assertion without its end.

@@ -72,13 +72,13 @@ Child.__index = Child
 function M.child(spec)
   spec = spec or {}
   local here = vim.fs.dirname(debug.getinfo(1, 'S').source:sub(2))
-  local self = setmetatable({ id = ('%s-%s-%d'):format(vim.env.DIFFCODER_TEST_RUN, label, vim.uv.hrtime()) }, Child)
+  local self = setmetatable({ id = ('%s-%s-%d'):format(vim.env.EDITOR_TEST_TEST_RUN, label, vim.uv.hrtime()) }, Child)
   local command = { vim.env.NVIM_UNDER_TEST, '-n', '--headless', '--embed', '--cmd', 'set columns=100 lines=24' }
   vim.list_extend(command, spec.bare and spec.arguments or { '--clean', '-u', here .. '/init.lua' })
   local env = vim.tbl_extend('force', {
-    DIFFCODER_TEST_CHILD = self.id,
-    DIFFCODER_OPTIONS = vim.json.encode(spec.options or vim.empty_dict()),
-    DIFFCODER_SCRIPTED = spec.scripted and here .. '/scripted_server.lua' or '',
+    EDITOR_TEST_TEST_CHILD = self.id,
+    EDITOR_TEST_OPTIONS = vim.json.encode(spec.options or vim.empty_dict()),
+    EDITOR_TEST_SCRIPTED = spec.scripted and here .. '/scripted_server.lua' or '',
     DIFFCODER_LOG = 'error',
   }, spec.env or {})
   self.job = vim.fn.jobstart(command, { rpc = true, env = env, stderr_buffered = true })
@@ -194,9 +194,9 @@ end
 --- The server's process.
 function Child:server_pid()
   return M.wait("the server's process", function()
-    for _, pid in ipairs(M.processes('DIFFCODER_TEST_CHILD', self.id)) do
+    for _, pid in ipairs(M.processes('EDITOR_TEST_TEST_CHILD', self.id)) do
       local target = vim.uv.fs_readlink(('/proc/%d/exe'):format(pid))
-      if target and vim.uv.fs_realpath(vim.env.DIFFCODER_SERVER) == target then
+      if target and vim.uv.fs_realpath(vim.env.EDITOR_TEST_SERVER) == target then
         return pid
       end
     end
@@ -211,7 +211,7 @@ function Child:stop()
     error('Neovim did not quit')
   end
   M.wait('no process is left', function()
-    return #M.processes('DIFFCODER_TEST_CHILD', self.id) == 0
+    return #M.processes('EDITOR_TEST_TEST_CHILD', self.id) == 0
   end, 10000)
 end
 
@@ -226,7 +226,7 @@ local function report(name, ok, message)
 end
 
 local function wanted(name)
-  local only = vim.env.DIFFCODER_ONLY or ''
+  local only = vim.env.EDITOR_TEST_ONLY or ''
   return only == '' or (M.suite .. ': ' .. name):find(only, 1, true)
 end
 
@@ -258,7 +258,7 @@ function M.at_least(minor)
 end
 
 function M.finish()
-  local left = M.processes('DIFFCODER_TEST_RUN', vim.env.DIFFCODER_TEST_RUN)
+  local left = M.processes('EDITOR_TEST_TEST_RUN', vim.env.EDITOR_TEST_TEST_RUN)
   left = vim.tbl_filter(function(pid)
     local file = io.open(('/proc/%d/cmdline'):format(pid))
     local command = file and file:read('*a') or ''
@@ -268,7 +268,7 @@ function M.finish()
     return command:find('--embed', 1, true) ~= nil or command:find('diffcoder-lsp', 1, true) ~= nil
   end, left)
   M.suite = 'all'
-  if (vim.env.DIFFCODER_ONLY or '') == '' then
+  if (vim.env.EDITOR_TEST_ONLY or '') == '' then
     report('no process is left behind', #left == 0, table.concat(left, ' '))
   end
   local seconds = (vim.uv.hrtime() - started) / 1e9

@@ -2,7 +2,7 @@
 
 local here = vim.fs.dirname(vim.fn.fnamemodify(arg[0], ':p'))
 package.path = here .. '/?.lua;' .. package.path
-vim.opt.runtimepath:prepend(vim.env.DIFFCODER_PLUGIN)
+vim.opt.runtimepath:prepend(vim.env.EDITOR_TEST_PLUGIN)
 
 local harness = require('harness')
 

@@ -42,11 +42,11 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # Whatever a test starts inherits this; the runner looks for it at the end.
-export DIFFCODER_TEST_RUN=run-$$-$RANDOM
+export EDITOR_TEST_TEST_RUN=run-$$-$RANDOM
 for nvim in "$cache/nvim-0.11/nvim" "$cache/nvim-0.12/nvim"; do
   env HOME="$work" XDG_CONFIG_HOME="$work/config" XDG_DATA_HOME="$work/data" XDG_STATE_HOME="$work/state" \
     XDG_CACHE_HOME="$work/cache" TMPDIR="$work" GIT_CONFIG_GLOBAL=/dev/null NVIM_UNDER_TEST="$nvim" \
-    DIFFCODER_SERVER="$server" DIFFCODER_PLUGIN="$plugin" DIFFCODER_ROOT="$root" DIFFCODER_ONLY="$only" \
+    EDITOR_TEST_SERVER="$server" EDITOR_TEST_PLUGIN="$plugin" EDITOR_TEST_ROOT="$root" EDITOR_TEST_ONLY="$only" \
     timeout 900 "$nvim" --clean -n -l "$here/main.lua" || failed=1
 done
 exit $failed

@@ -31,13 +31,13 @@ return function(dispatchers)
             positionEncoding = 'utf-16',
             textDocumentSync = { openClose = true, change = 2 },
             inlineCompletionProvider = true,
-            experimental = not vim.env.DIFFCODER_OLD and {
+            experimental = not vim.env.EDITOR_TEST_OLD and {
               diffcoder = {
                 infill = true,
                 score = true,
                 holes = true,
                 status = true,
-                rewrite = not vim.env.DIFFCODER_REASON or { disabled = vim.env.DIFFCODER_REASON },
+                rewrite = not vim.env.EDITOR_TEST_REASON or { disabled = vim.env.EDITOR_TEST_REASON },
               },
             } or nil,
           },

@@ -21,7 +21,7 @@ t.test(
   { bare = true, arguments = { '--clean' } },
   function(child)
     child:lua([[
-    vim.opt.runtimepath:prepend(vim.env.DIFFCODER_PLUGIN)
+    vim.opt.runtimepath:prepend(vim.env.EDITOR_TEST_PLUGIN)
     require('diffcoder').setup({ cmd = { 'no-such-server' } })]])
     local report = health(child)
     assert(report:find('no-such-server cannot be run', 1, true), report)
@@ -31,7 +31,7 @@ t.test(
 
 t.test('a wrong option is told in one sentence', { bare = true, arguments = { '--clean' } }, function(child)
   local message = child:lua([[
-    vim.opt.runtimepath:prepend(vim.env.DIFFCODER_PLUGIN)
+    vim.opt.runtimepath:prepend(vim.env.EDITOR_TEST_PLUGIN)
     local _, message = pcall(require('diffcoder').setup, { infill = { mode = 'both' } })
     return message]])
   t.equal(message, 'diffcoder: infill.mode must be one of joint, independent, not "both"', 'message')
@@ -93,7 +93,7 @@ end)
 
 t.test('nothing of the plugin is loaded before it is used', { bare = true, arguments = { '--clean' } }, function(child)
   local loaded = child:lua([[
-    vim.opt.runtimepath:prepend(vim.env.DIFFCODER_PLUGIN)
+    vim.opt.runtimepath:prepend(vim.env.EDITOR_TEST_PLUGIN)
     vim.cmd.runtime('plugin/diffcoder.lua')
     return vim.iter(vim.tbl_keys(package.loaded)):filter(function(name)
       return vim.startswith(name, 'diffcoder') end):totable()]])
@@ -104,7 +104,7 @@ t.test('the help has a tag for every mapping, option group and the command', nil
   local missing = child:lua([[
     local doc = vim.fn.tempname()
     vim.fn.mkdir(doc .. '/doc', 'p')
-    vim.fn.writefile(vim.fn.readfile(vim.env.DIFFCODER_PLUGIN .. '/doc/diffcoder.txt'), doc .. '/doc/diffcoder.txt')
+    vim.fn.writefile(vim.fn.readfile(vim.env.EDITOR_TEST_PLUGIN .. '/doc/diffcoder.txt'), doc .. '/doc/diffcoder.txt')
     vim.cmd('helptags ' .. doc .. '/doc')
     local tags = {}
     for _, line in ipairs(vim.fn.readfile(doc .. '/doc/tags')) do tags[line:match('^%S+')] = true end
@@ -121,7 +121,7 @@ end)
 
 t.test('the help lists every option', nil, function(child)
   local missing = child:lua([[
-    local text = table.concat(vim.fn.readfile(vim.env.DIFFCODER_PLUGIN .. '/doc/diffcoder.txt'), '\n')
+    local text = table.concat(vim.fn.readfile(vim.env.EDITOR_TEST_PLUGIN .. '/doc/diffcoder.txt'), '\n')
     return vim.iter({ 'cmd', 'filetypes', 'restarts', 'enabled', 'engine', 'debounce_ms', 'accept', 'accept_word',
       'accept_line', 'next', 'previous', 'dismiss', 'preview', 'frames', 'mode', 'alternatives', 'max_tokens',
       'max_lines', 'steps', 'seed', 'threshold', 'temperature', 'reject' }):filter(function(name)

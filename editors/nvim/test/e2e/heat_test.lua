@@ -161,7 +161,7 @@ end)
 t.test('an older server shows no heat map and says why', {
   scripted = true,
   options = { suggestion = { enabled = false } },
-  env = { DIFFCODER_OLD = '1' },
+  env = { EDITOR_TEST_OLD = '1' },
 }, function(child)
   child:lua(keys)
   child:open({ 'abc' }, 'a.txt')

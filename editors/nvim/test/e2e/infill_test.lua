@@ -138,7 +138,7 @@ end)
 t.test('a place after characters outside ASCII', short, function(child)
   child:lua(keys_of_a_user)
   local before = fixtures.budget()
-  before[49] = '        assert_eq!(("日本語 🦀", 1), ("日本語 🦀", 2));'
+  before[49] = '        let words = ["日本語 🦀"]; assert_eq!(words.len(), 1); assert_eq!(words.len(), 2);'
   child:open(before)
   child:type('49G0f1vgm')
   child:type('f2vgz')
@@ -148,8 +148,8 @@ t.test('a place after characters outside ASCII', short, function(child)
     return infill_state(child) == 'none'
   end)
   local text = table.concat(vim.list_slice(child:lines(), 49), '\n')
-  assert(vim.startswith(text, '        assert_eq!(("日本語 🦀", '), text)
-  assert(text:find('), ("日本語 🦀", ', 1, true), text)
+  assert(vim.startswith(text, '        let words = ["日本語 🦀"]; assert_eq!(words.len(), '), text)
+  assert(text:find('); assert_eq!(words.len(), ', 1, true), text)
   child:assert_in_step()
 end)
 
@@ -358,7 +358,7 @@ end
 
 t.test(
   'a server that cannot fill ranges is told from one that can',
-  scripted({}, { DIFFCODER_OLD = '1' }),
+  scripted({}, { EDITOR_TEST_OLD = '1' }),
   function(child)
     child:lua(keys_of_a_user)
     child:open({ 'abc' }, 'a.txt')

@@ -3,7 +3,7 @@
 local t = require('harness')
 local fixtures = require('fixtures')
 
-local plugin, root = vim.env.DIFFCODER_PLUGIN, vim.env.DIFFCODER_ROOT
+local plugin, root = vim.env.EDITOR_TEST_PLUGIN, vim.env.EDITOR_TEST_ROOT
 
 local function write(path, text)
   vim.fn.mkdir(vim.fs.dirname(path), 'p')
@@ -25,7 +25,7 @@ local function home(init)
         XDG_DATA_HOME = dir .. '/data',
         XDG_STATE_HOME = dir .. '/state',
         XDG_CACHE_HOME = dir .. '/cache',
-        PATH = vim.fs.dirname(vim.env.DIFFCODER_SERVER) .. ':' .. vim.env.PATH,
+        PATH = vim.fs.dirname(vim.env.EDITOR_TEST_SERVER) .. ':' .. vim.env.PATH,
       },
     },
   }

@@ -20,7 +20,7 @@ const SAMPLE_MS = 4_000;
 const { values } = parseArgs({
   options: {
     server: { type: 'string', default: path.join(ROOT, 'target', 'release', 'diffcoder-lsp') },
-    cache: { type: 'string', default: process.env.DIFFCODER_E2E_CACHE ?? path.join(ROOT, 'target', 'e2e', 'vscode') },
+    cache: { type: 'string', default: process.env.EDITOR_TEST_E2E_CACHE ?? path.join(ROOT, 'target', 'e2e', 'vscode') },
     places: { type: 'string', default: '30' },
   },
 });

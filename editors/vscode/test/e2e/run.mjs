@@ -14,7 +14,7 @@ const ROOT = path.join(EXTENSION, '..', '..');
 const { values } = parseArgs({
   options: {
     server: { type: 'string', default: path.join(ROOT, 'target', 'release', 'diffcoder-lsp') },
-    cache: { type: 'string', default: process.env.DIFFCODER_E2E_CACHE ?? path.join(ROOT, 'target', 'e2e', 'vscode') },
+    cache: { type: 'string', default: process.env.EDITOR_TEST_E2E_CACHE ?? path.join(ROOT, 'target', 'e2e', 'vscode') },
     images: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
     setup: { type: 'boolean', default: false },
