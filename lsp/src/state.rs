@@ -180,11 +180,12 @@ impl Session {
         self.state.lock().configuration.registers
     }
 
-    /// The workspace's folders are others now.
-    pub(crate) fn change_folders(&self, added: Vec<Uri>, removed: &[Uri]) {
+    /// The workspace's folders are others now; returns all of them.
+    pub(crate) fn change_folders(&self, added: Vec<Uri>, removed: &[Uri]) -> Vec<Uri> {
         let folders = &mut self.state.lock().folders;
         folders.retain(|folder| !removed.contains(folder) && !added.contains(folder));
         folders.extend(added);
+        folders.clone()
     }
 
     /// A number for a question to the client, and the folders to ask about; `None` if it does not answer.

@@ -108,6 +108,11 @@ impl Notes {
         self.last.send_replace(Last { latency: Some(latency), nothing: None });
     }
 
+    /// A suggestion goes on from the one that was shown: neither a new one nor the model's time.
+    pub(crate) fn still_shown(&self) {
+        self.last.send_modify(|last| last.nothing = None);
+    }
+
     /// Nothing was shown. What was refused at once says nothing of the model's speed.
     pub(crate) fn nothing(&self, reason: Nothing, latency: Option<Duration>) {
         tracing::debug!("nothing to show: {reason}");

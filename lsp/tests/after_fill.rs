@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
-use std::fs;
-use std::path::Path;
+mod cases;
 
 use diffcoder_lsp::after_fill::{Drop, Edit, Fill, Language, Shape, Site};
 use diffcoder_lsp::line_endings::LineEnding;
 use serde::Deserialize;
+
+use cases::files;
 
 /// Marks a cursor, or with text in between the draft in a hole: `⟦draft⟧`.
 const MARKS: (char, char) = ('⟦', '⟧');
@@ -73,26 +74,11 @@ fn outcome(language_id: &str, case: &Case, ending: LineEnding) -> Result<(String
     }
 }
 
-fn files() -> Vec<(String, File)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/after_fill/cases");
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let file = toml::from_str(&fs::read_to_string(&path).unwrap());
-            (name.clone(), file.unwrap_or_else(|error| panic!("{name}: {error}")))
-        })
-        .collect();
-    files.sort_by(|(one, _), (other, _)| one.cmp(other));
-    files
-}
-
 #[test]
 fn every_case_comes_out_as_its_file_says() {
     let mut wrong = Vec::new();
     let mut n_cases = 0;
-    for (name, file) in files() {
+    for (name, file) in files::<File>("after_fill/cases") {
         for case in &file.case {
             n_cases += 1;
             let expected = match (&case.edit, &case.dropped) {
@@ -118,7 +104,7 @@ fn every_case_comes_out_as_its_file_says() {
 /// A fill that is what stood there must pass as it is: the documents of the cases with their expected edits.
 #[test]
 fn a_good_fill_is_left_alone() {
-    for (name, file) in files() {
+    for (name, file) in files::<File>("after_fill/cases") {
         for case in &file.case {
             let (Some(edit), true) = (&case.edit, case.over.is_empty()) else { continue };
             let again = Case {

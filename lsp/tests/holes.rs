@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
-use std::fs;
-use std::path::Path;
+mod cases;
 
 use diffcoder_lsp::after_fill::Language;
 use diffcoder_lsp::holes::{DEFAULT_MARKER, Stubs, doc_place, lead, stubs};
 use serde::Deserialize;
+
+use cases::files;
 
 /// A planned hole stands between these in an expected document.
 const MARKS: (char, char) = ('⟦', '⟧');
@@ -49,26 +50,11 @@ struct DocCase {
     expected: Option<String>,
 }
 
-fn files() -> Vec<(String, File)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/holes/cases");
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let file = toml::from_str(&fs::read_to_string(&path).unwrap());
-            (name.clone(), file.unwrap_or_else(|error| panic!("{name}: {error}")))
-        })
-        .collect();
-    files.sort_by(|(one, _), (other, _)| one.cmp(other));
-    files
-}
-
 #[test]
 fn stubs_are_found_where_the_files_say() {
     let mut wrong = Vec::new();
     let mut n_cases = 0;
-    for (name, file) in files() {
+    for (name, file) in files::<File>("holes/cases") {
         let language = Language::of(&file.language, "");
         for case in &file.stubs {
             n_cases += 1;
@@ -110,7 +96,7 @@ fn only_what_touches_the_range_is_a_stub() {
 #[test]
 fn doc_comments_go_where_the_files_say() {
     let mut n_cases = 0;
-    for (name, file) in files() {
+    for (name, file) in files::<File>("holes/cases") {
         let language = Language::of(&file.language, "");
         for case in &file.doc_comment {
             n_cases += 1;

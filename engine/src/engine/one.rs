@@ -56,7 +56,8 @@ impl Engine {
         sampling: &Sampling,
         session: &mut Session<'_>,
     ) -> Result<Filled, InfillError> {
-        let mut canvas = self.canvas((prompt, lead), self.limit(session.limits, lead)?);
+        let limit = self.limit(session.limits, (prompt.len(), lead))?;
+        let mut canvas = self.canvas((prompt, lead), limit);
         let (mut filled, mut n_tokens) = self.denoise(&mut canvas, hole, sampling, session)?;
         for _ in 0..MOST_REJECTIONS {
             let unwanted = session.avoid.get(hole).is_some_and(|text| *text == filled.fill.text);
@@ -137,9 +138,15 @@ impl Engine {
         Canvas::masks(prompt, end - prompt.len(), mask).with_lead(lead)
     }
 
-    /// Most tokens on the canvas of a fill: what the prompt gave up for the lead is there in addition.
-    fn limit(&self, limits: &InfillLimits, lead: &str) -> Result<usize, EngineError> {
-        Ok(limits.max_tokens + self.tokenizer.encode(lead)?.len())
+    /// Most tokens of a fill with its lead: the lead takes none of the request's, as long as the context has room for both.
+    fn limit(
+        &self,
+        limits: &InfillLimits,
+        (prompt_len, lead): (usize, &str),
+    ) -> Result<usize, EngineError> {
+        let taken = prompt_len + limits.max_tokens;
+        let room = self.serving.context_tokens.saturating_sub(taken);
+        Ok(limits.max_tokens + self.tokenizer.encode(lead)?.len().min(room))
     }
 
     fn decoder<'a>(
@@ -163,7 +170,7 @@ impl Engine {
         outcome: &Outcome,
         limits: &InfillLimits,
     ) -> Result<(Filled, usize), EngineError> {
-        let limit = self.limit(limits, canvas.lead())?;
+        let limit = self.limit(limits, (canvas.prompt_len(), canvas.lead()))?;
         let (len, finish) = match outcome.end {
             End::EndToken(len) if len <= limit => (len, Finish::EndOfText),
             End::EndToken(_) | End::CanvasFull => (limit, Finish::TokenLimit),
@@ -203,7 +210,8 @@ impl Engine {
 fn behind(mut lead: &str, mut cells: Vec<FrameCell>) -> Vec<FrameCell> {
     for cell in &mut cells {
         let FrameCell::Committed { text, .. } = cell else { break };
-        let shared = text.bytes().zip(lead.bytes()).take_while(|(a, b)| a == b).count();
+        let same = text.chars().zip(lead.chars()).take_while(|(a, b)| a == b);
+        let shared = same.map(|(character, _)| character.len_utf8()).sum();
         if shared == 0 && !text.is_empty() {
             break;
         }

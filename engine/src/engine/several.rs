@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::Engine;
 use super::one::{Filled, Session};
 use super::serving::bad;
+use crate::decode::lead::Lead;
 use crate::error::EngineError;
 use crate::infiller::{FillMode, HoleFill, InfillError, InfillRequest, Sampling, Segment};
 use crate::prompt::format::PromptFormat;
@@ -132,11 +133,10 @@ impl Engine {
 
     /// Text before a hole, cut where the fill begins.
     fn heal<'a>(&self, left: &'a str) -> Result<(&'a str, &'a str), EngineError> {
-        let start = match &self.token_bytes {
-            Some(_) => fill_start(&self.tokenizer, left)?,
-            None => left.len(),
-        };
-        Ok(left.split_at(start))
+        let Some(tokens) = &self.token_bytes else { return Ok((left, "")) };
+        let (before, lead) = left.split_at(fill_start(&self.tokenizer, left)?);
+        // What the fill could not spell stays in the prompt.
+        Ok(if Lead::new(lead, tokens).is_some() { (before, lead) } else { (left, "") })
     }
 
     /// One prompt for all holes, where the model knows such and they fit.

@@ -87,6 +87,24 @@ fn the_prompt_stands_still_while_a_word_is_typed() {
 }
 
 #[test]
+fn a_lead_does_not_push_prompt_and_fill_out_of_the_context() {
+    let context = 256;
+    let mut engine = random_engine(context);
+    for word in ["t", "total_of_all_items", "é_ü_ß_日本語"] {
+        // Long enough that the prompt takes all that the fill leaves.
+        let left = "let filler = one + two;\n".repeat(200) + "let x = " + word;
+        let mut canvas = 0;
+        let infill = engine
+            .infill(&request(&left, ";\n"), &CancelToken::new(), &mut |frame| {
+                canvas = canvas.max(frame.cells.len());
+            })
+            .unwrap();
+        assert!(infill.stats.prompt_tokens + canvas <= context, "{word}: {canvas} cells");
+        assert!(canvas >= 12, "{word}: {canvas} cells");
+    }
+}
+
+#[test]
 fn without_it_the_word_stays_in_the_prompt() {
     let left = "let total = items.cou";
     let (healed, plain) = (

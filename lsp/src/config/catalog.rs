@@ -43,8 +43,6 @@ pub enum Kind {
     Number(f64, f64),
     /// Text.
     Text,
-    /// A list of texts.
-    Texts,
     /// One of these, each with its meaning.
     Choice(Vec<(String, String)>),
     /// Settings of single languages.
@@ -162,7 +160,6 @@ impl Kind {
                 Self::Integer(whole(bound("minimum", 0.0)), whole(bound("maximum", 9e15)))
             }
             Some("number") => Self::Number(bound("minimum", f64::MIN), bound("maximum", f64::MAX)),
-            Some("array") => Self::Texts,
             Some("object") => Self::Languages,
             _ => Self::Text,
         }
@@ -175,7 +172,6 @@ impl Kind {
             Self::Integer(least, most) => format!("a whole number from {least} to {most}"),
             Self::Number(least, most) => format!("a number from {least} to {most}"),
             Self::Text => "a text".to_owned(),
-            Self::Texts => "a list of texts".to_owned(),
             Self::Choice(choices) => {
                 let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
                 format!("one of {}", names.join(", "))
@@ -197,7 +193,6 @@ impl Kind {
                 value.as_f64().is_some_and(|number| (*least..=*most).contains(&number))
             }
             Self::Text => value.is_string(),
-            Self::Texts => value.as_array().is_some_and(|all| all.iter().all(Value::is_string)),
             Self::Choice(choices) => choices.iter().any(|(name, _)| value == name.as_str()),
             Self::Languages => value.is_object(),
         };
@@ -214,7 +209,6 @@ impl Kind {
             },
             Self::Integer(..) | Self::Number(..) => serde_json::from_str(text).ok()?,
             Self::Text | Self::Choice(_) => Value::from(text),
-            Self::Texts => text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect(),
             Self::Languages => serde_json::from_str(text).ok()?,
         };
         self.accept(&value)

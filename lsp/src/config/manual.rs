@@ -80,7 +80,7 @@ The language server and the command line take their settings from these places, 
 
 1. the defaults below;
 2. `config.toml` in `$XDG_CONFIG_HOME/diffcoder/` (`~/.config/diffcoder/`), read again when it changes;
-3. environment variables, whose names stand below (lists with commas);
+3. environment variables, whose names stand below;
 4. the editor: `initializationOptions.settings`, `workspace/didChangeConfiguration`, and `workspace/configuration` for everything and for each
    workspace folder, where the editor answers it;
 5. the command line: `--set NAME=VALUE`, which may be repeated, and `--model DIR`.
@@ -132,7 +132,6 @@ fn vscode_entry(setting: &Setting) -> Value {
             ("number", format!(" \"minimum\": {least}, \"maximum\": {most},"))
         }
         Kind::Text => ("string", String::new()),
-        Kind::Texts => ("array", " \"items\": { \"type\": \"string\" },".to_owned()),
         Kind::Choice(choices) => {
             let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
             ("string", format!(" \"enum\": [{}],", names.join(", ")))

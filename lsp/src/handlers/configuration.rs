@@ -6,6 +6,7 @@ use tower_lsp::gen_lsp_types::{
     WorkspaceFolder,
 };
 
+use crate::related::path_of;
 use crate::state::Session;
 
 /// What the settings are called in the editor.
@@ -29,7 +30,8 @@ pub(crate) async fn did_change_folders(
 ) {
     let uris = |folders: Vec<WorkspaceFolder>| folders.into_iter().map(|folder| folder.uri);
     let removed: Vec<_> = uris(params.event.removed).collect();
-    session.change_folders(uris(params.event.added).collect(), &removed);
+    let folders = session.change_folders(uris(params.event.added).collect(), &removed);
+    session.related.set_roots(folders.iter().filter_map(|folder| path_of(&folder.0)).collect());
     pull(session, client).await;
 }
 

@@ -112,7 +112,7 @@ pub(crate) async fn complete(
         Arrival::Remembered(edits) => {
             session.worker.supersede(key, Lane::Completion);
             if !edits.is_empty() {
-                session.notes.shown(started.elapsed());
+                session.notes.still_shown();
             }
             return Ok(edits);
         }
