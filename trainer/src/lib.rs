@@ -11,6 +11,7 @@ pub mod curves;
 pub mod data;
 pub mod eval;
 pub mod export;
+mod growth;
 pub mod inputs;
 pub mod memory;
 pub mod metrics;

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::checkpoint::{Checkpoint, Progress, Snapshot};
 use crate::config::Recipe;
 use crate::data::loader::Batch;
+use crate::growth::deepened;
 use crate::inputs::Inputs;
 use crate::metrics::{MetricsFile, StepMetrics, matmul_rate};
 use crate::on_device::{DeviceTrainer, HostState};
@@ -361,7 +362,7 @@ impl OnCpu {
     }
 }
 
-/// The weights of a model directory as starting values, and their SHA-256.
+/// The weights of a model directory as starting values, and their SHA-256. A model with fewer layers is deepened.
 fn initial_weights(
     dir: &Path,
     config: &ModelConfig,
@@ -372,19 +373,28 @@ fn initial_weights(
         format!("cannot read {}: --from takes a model directory", path.display())
     })?;
     let found = ModelConfig::from_json(&text).with_context(|| path.display().to_string())?;
+    // The recipe's model, but as deep as the one found.
+    let shallow = ModelConfig { n_layers: found.n_layers, ..config.clone() };
     let shape = |config: &ModelConfig| {
         let mut shapes = config.parameter_shapes();
         shapes.sort();
         (config.dialect, config.n_heads, config.n_kv_heads, config.rope_theta.to_bits(), shapes)
     };
     ensure!(
-        shape(&found) == shape(config),
-        "the model in {} has not the shape that [model] of the recipe describes: make them equal",
+        shape(&found) == shape(&shallow),
+        "the model in {} has not the shape that [model] of the recipe describes: make them equal, but for the layers",
         dir.display()
+    );
+    ensure!(
+        (found.n_layers..=2 * found.n_layers).contains(&config.n_layers),
+        "the model in {} has {found} layers, and the recipe {}: a run can start with as many, and with up to {found} more",
+        dir.display(),
+        config.n_layers,
+        found = found.n_layers
     );
     inputs.check_tokenizer(dir).context("--from needs the tokenizer of its model")?;
     let mut weights = Weights::from_dir(dir)?;
-    let tensors = config
+    let tensors = shallow
         .parameter_shapes()
         .into_iter()
         .map(|(name, shape)| Ok((name.clone(), weights.take(&name, &shape)?)))
@@ -397,6 +407,7 @@ fn initial_weights(
         }
     }
     let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let tensors = deepened(&tensors, found.n_layers, config.n_layers)?;
     Ok((Parameters::from_tensors(&tensors)?, digest))
 }
 

@@ -139,10 +139,39 @@ fn a_run_from_a_model_begins_with_its_weights_and_says_which() {
     };
     let wider = TINY_RECIPE.replace("mlp = 24", "mlp = 32");
     assert!(error(&wider, &model).contains("[model] of the recipe"));
+    let deeper = TINY_RECIPE.replace("layers = 2", "layers = 5");
+    assert!(error(&deeper, &model).contains("up to 2 more"), "{}", error(&deeper, &model));
     assert!(error(TINY_RECIPE, root.path()).contains("--from takes a model directory"));
     assert!(!root.path().join("no").join("checkpoints").join("step-00000001").exists());
     let used = run(TINY_RECIPE, &first, Start::From(&model), None).unwrap_err().to_string();
     assert!(used.contains("choose another --out"), "{used}");
+}
+
+#[test]
+fn a_deeper_model_begins_where_the_one_it_starts_from_ended() {
+    let root = tempfile::tempdir().unwrap();
+    let (first, next) = (root.path().join("first"), root.path().join("next"));
+    run(TINY_RECIPE, &first, Start::Fresh, None).unwrap();
+    let model = folder(&checkpoint_root(&first), 10);
+    let same = root.path().join("same");
+    let still = TINY_RECIPE.replace("lr = 1e-2", "lr = 1e-30");
+    run(&still, &same, Start::From(&model), None).unwrap();
+    let deeper = still.replace("layers = 2", "layers = 3");
+    run(&deeper, &next, Start::From(&model), None).unwrap();
+    for ((step, one, _), (_, other, _)) in losses(&same).into_iter().zip(losses(&next)) {
+        // A warmup step without a mask has no loss.
+        assert_eq!(one.is_some(), other.is_some(), "step {step}");
+        let difference = one.unwrap_or_default() - other.unwrap_or_default();
+        assert!(difference.abs() < 1e-6, "step {step}: {one:?} {other:?}");
+    }
+    // Not a dead copy: with a learning rate it takes part.
+    let learning = root.path().join("learning");
+    run(&TINY_RECIPE.replace("layers = 2", "layers = 3"), &learning, Start::From(&model), None)
+        .unwrap();
+    let saved = Checkpoint::load(&folder(&checkpoint_root(&learning), 10)).unwrap();
+    let copy = &saved.weights["model.layers.2.mlp.down_proj.weight"];
+    let norm = copy.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!(norm > 0.0);
 }
 
 #[test]

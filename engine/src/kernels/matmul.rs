@@ -1,4 +1,4 @@
-//! Matrix products of strided views: f32 through the `gemm` crate, bf16 with f32 sums on AMX where the CPU has it.
+//! Matrix products of strided views: f32 through the `gemm` crate, bf16 with f32 sums on AMX or AVX-512 where the CPU has them.
 #![expect(
     unsafe_code,
     reason = "the gemm crate takes pointers; views over one buffer are checked on the way"
@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::amx;
+use super::bf16;
 use super::element::Element;
 use super::scratch::Scratch;
 
@@ -16,7 +16,7 @@ use super::scratch::Scratch;
 pub enum Precision {
     /// Operands as they are.
     F32,
-    /// Operands rounded to bf16, nearest even. Without AMX the same as [`Precision::F32`].
+    /// Operands rounded to bf16, nearest even. The same as [`Precision::F32`] where [`bf16_available`] says no.
     Bf16,
 }
 
@@ -32,7 +32,7 @@ pub enum Beta {
 /// Whether [`Precision::Bf16`] has its own path on this machine.
 pub fn bf16_available() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    return amx::available();
+    return bf16::available();
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     false
 }
@@ -141,7 +141,7 @@ impl<'a> MatMut<'a> {
 pub(super) enum Rhs<'a, T = f32> {
     Plain(MatRef<'a, T>),
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    Packed(amx::PackedRhs),
+    Packed(bf16::PackedRhs),
 }
 
 impl<'a, T: Element> Rhs<'a, T> {
@@ -149,13 +149,13 @@ impl<'a, T: Element> Rhs<'a, T> {
     pub(super) fn new(b: MatRef<'a, T>, precision: Precision) -> Self {
         b.check();
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if precision == Precision::Bf16 && amx::available() {
+        if precision == Precision::Bf16 && bf16::available() {
             let spread = if b.rows * b.cols > PIECE_PACKED {
-                amx::Spread::Threads
+                bf16::Spread::Threads
             } else {
-                amx::Spread::Serial
+                bf16::Spread::Serial
             };
-            return Self::Packed(amx::PackedRhs::pack(b, spread));
+            return Self::Packed(bf16::PackedRhs::pack(b, spread));
         }
         let _ = precision;
         Self::Plain(b)
@@ -264,8 +264,8 @@ pub fn matmul_serial<A: Element, B: Element>(
     b.check();
     c.check();
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    if precision == Precision::Bf16 && amx::available() {
-        return amx::multiply(a, b, c, beta);
+    if precision == Precision::Bf16 && bf16::available() {
+        return bf16::multiply(a, b, c, beta);
     }
     let _ = precision;
     gemm_serial(a, b, c, beta);

@@ -8,10 +8,10 @@
 //! A slice of the wrong length is a bug of the caller and panics.
 
 pub mod adamw;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod amx;
 pub mod attention;
 mod attention_chunk;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod bf16;
 pub mod buffer;
 pub mod cached_attention;
 pub mod cross_entropy;

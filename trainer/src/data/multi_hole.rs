@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use diffcoder_engine::prompt::budget::REST_TOKENS;
 use diffcoder_engine::prompt::format::{FimParts, PromptFormat};
+use diffcoder_engine::prompt::heal::fill_start;
 use diffcoder_engine::tokenizer::{MAX_HOLES, Tokenizer};
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
@@ -29,11 +30,12 @@ impl Holes {
     /// Adds one to [`MAX_HOLES`]` - 1` holes beside the seam, all inside `window`; there may be fewer where there is no
     /// place, and none at all.
     pub(super) fn around(
+        tokenizer: &Tokenizer,
         document: &Document,
         seam: Range<usize>,
         window: &Window,
         rng: &mut impl Rng,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let wanted = rng.random_range(1..MAX_HOLES);
         let mut others: Vec<Range<usize>> = Vec::with_capacity(wanted);
         // Both sides of the seam, or else its own text would be offered again and again.
@@ -50,7 +52,8 @@ impl Holes {
             else {
                 continue;
             };
-            let span = middle.span;
+            let text = &document.text[..middle.span.start];
+            let span = fill_start(tokenizer, text)?..middle.span.end;
             let inside = span.start >= side.start && span.end <= side.end;
             // Holes that touch would be one.
             let apart = |other: &Range<usize>| span.end < other.start || other.end < span.start;
@@ -60,7 +63,7 @@ impl Holes {
             }
         }
         others.sort_by_key(|hole| hole.start);
-        Self { seam, others }
+        Ok(Self { seam, others })
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use diffcoder_engine::prompt::budget::REST_TOKENS;
 use diffcoder_engine::prompt::format::{FimParts, PromptFormat};
+use diffcoder_engine::prompt::heal::fill_start;
 use diffcoder_engine::tokenizer::{MAX_HOLES, Tokenizer};
 use rand::{Rng, RngExt};
 
@@ -146,7 +147,8 @@ impl Sampler {
     ) -> anyhow::Result<Option<Vec<u32>>> {
         let text = document.text.as_str();
         let block_length = self.options.block_length;
-        let mut span = middle.span.clone();
+        // As served: the fill spells the word that the cut goes through.
+        let mut span = fill_start(&self.tokenizer, &text[..middle.span.start])?..middle.span.end;
         let mut fill = self.tokenizer.encode(&text[span.clone()])?;
         if fill.len() > budget / 2 {
             span.end = line_stop(text, span.start).min(span.end);
@@ -167,7 +169,7 @@ impl Sampler {
                 start: span.start - prefix.bytes,
                 end: text.len() - after.len() + suffix.bytes,
             };
-            let holes = Holes::around(document, span.clone(), &window, rng);
+            let holes = Holes::around(&self.tokenizer, document, span.clone(), &window, rng)?;
             let tokens =
                 multi_hole::tokens(&self.tokenizer, text, (&holes, &window), block_length, rng)?;
             if let Some(tokens) = tokens.filter(|tokens| tokens.len() <= budget) {
@@ -362,8 +364,13 @@ pub(crate) mod tests {
                 "\n"
             };
             assert_eq!(format!("{prefix}{fill}{rest}{seam}{suffix}"), text);
-            // The same parts give the prompt that serving makes.
             let encode = |text: &str| sampler.tokenizer().encode(text).unwrap();
+            // No word is cut, but indentation may be.
+            if !prefix.ends_with([' ', '\n']) {
+                let whole = encode(&format!("{prefix}{fill}"));
+                assert_eq!([encode(&prefix), encode(&fill)].concat(), whole, "{prefix}|{fill}");
+            }
+            // The same parts give the prompt that serving makes.
             let (suffix, prefix, rest) = (encode(&suffix), encode(&prefix), encode(&rest));
             let parts = FimParts { suffix: &suffix, prefix: &prefix, rest: &rest };
             let prompt =
