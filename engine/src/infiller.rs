@@ -85,7 +85,7 @@ pub enum FillMode {
 /// Bounds of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InfillLimits {
-    /// Most tokens of one fill.
+    /// Most tokens of one fill; a rewrite by instruction may have those of its draft in addition.
     pub max_tokens: usize,
     /// Most lines of one fill: it is cut before the line end that would begin one more.
     pub max_lines: Option<usize>,

@@ -10,6 +10,7 @@ use tokenizers::Tokenizer as HfTokenizer;
 
 use crate::decode::lead::TokenBytes;
 use crate::error::{EngineError, Result};
+use crate::prompt::chat::ChatTemplate;
 
 /// Strings of the special tokens of our own models: Seed-Coder's, and those that our layouts add.
 ///
@@ -99,10 +100,12 @@ pub struct FimTokens {
 pub struct Tokenizer {
     inner: HfTokenizer,
     special: SpecialTokens,
+    chat_template: Option<ChatTemplate>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, `special_tokens_map.json` and `tokenizer_config.json` of a model directory.
+    /// Reads `tokenizer.json`, `special_tokens_map.json`, `tokenizer_config.json` and `chat_template.jinja` of a model
+    /// directory.
     ///
     /// The mask and end tokens come from the two maps where they name one, else from the strings above.
     pub fn from_dir(dir: &Path) -> Result<Self> {
@@ -118,11 +121,16 @@ impl Tokenizer {
             path: dir.join("tokenizer.json"),
             mend: "a model directory needs the tokenizer.json that belongs to its weights",
         })?;
-        Self::from_json(
+        let mut tokenizer = Self::from_json(
             &tokenizer,
             read("special_tokens_map.json")?.as_deref(),
             read("tokenizer_config.json")?.as_deref(),
-        )
+        )?;
+        // As in the transformers library, the file wins over the entry.
+        if let Some(source) = read("chat_template.jinja")? {
+            tokenizer.set_chat_template(source);
+        }
+        Ok(tokenizer)
     }
 
     /// Builds from the texts of the three files.
@@ -186,7 +194,23 @@ impl Tokenizer {
             filename: plain(FILENAME),
             holes: markers.try_into().ok(),
         };
-        Ok(Self { inner, special })
+        let mut tokenizer = Self { inner, special, chat_template: None };
+        let source = parsed.iter().find_map(|map| template_source(map.get("chat_template")?));
+        if let Some(source) = source {
+            tokenizer.set_chat_template(source);
+        }
+        Ok(tokenizer)
+    }
+
+    fn set_chat_template(&mut self, source: String) {
+        let spelling = |id: u32| self.inner.id_to_token(id).unwrap_or_default();
+        let bos = self.special.bos.map(spelling).unwrap_or_default();
+        self.chat_template = Some(ChatTemplate { source, bos, eos: spelling(self.special.eos) });
+    }
+
+    /// How the model writes conversations, where its files say so.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
     }
 
     /// The special-token table.
@@ -206,6 +230,31 @@ impl Tokenizer {
             .encode_fast(text, false)
             .map_err(|error| EngineError::Tokenizer(format!("cannot encode: {error}")))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Ids of a text of the model's own files, a chat template's for instance: strings of special tokens are these tokens.
+    pub fn encode_markup(&self, text: &str) -> Result<Vec<u32>> {
+        let added = self.inner.get_added_tokens_decoder();
+        let special: Vec<(&u32, &str)> = added
+            .iter()
+            .filter(|(_, token)| token.special && !token.content.is_empty())
+            .map(|(id, token)| (id, token.content.as_str()))
+            .collect();
+        let (mut ids, mut rest) = (Vec::new(), text);
+        loop {
+            // The first one, and of those that begin there the longest.
+            let found = special
+                .iter()
+                .filter_map(|(id, content)| Some((rest.find(content)?, content.len(), **id)))
+                .min_by_key(|&(at, len, _)| (at, std::cmp::Reverse(len)));
+            let Some((at, len, id)) = found else {
+                ids.extend(self.encode(rest)?);
+                return Ok(ids);
+            };
+            ids.extend(self.encode(&rest[..at])?);
+            ids.push(id);
+            rest = &rest[at + len..];
+        }
     }
 
     /// As [`Self::encode`], with the byte of `text` at which each token starts. Tokens inside one character share its.
@@ -259,6 +308,19 @@ fn byte_of(c: char) -> Option<u8> {
     match u32::from(c) {
         code @ 0..=0xff => Some(code as u8).filter(|&byte| is_itself(byte)),
         code => (0..=u8::MAX).filter(|&byte| !is_itself(byte)).nth((code - 0x100) as usize),
+    }
+}
+
+/// The source of a `chat_template` entry: a string, or a list of named ones, of which `default` is meant.
+fn template_source(value: &Value) -> Option<String> {
+    match value {
+        Value::String(source) => Some(source.clone()),
+        Value::Array(named) => named
+            .iter()
+            .find(|entry| entry["name"] == "default")
+            .and_then(|entry| entry["template"].as_str())
+            .map(str::to_owned),
+        _ => None,
     }
 }
 

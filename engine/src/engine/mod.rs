@@ -29,6 +29,7 @@ use crate::model::ops::Ops;
 use crate::model::weights::Weights;
 use crate::prefix_cache::{CacheLimits, PrefixCache};
 use crate::prompt::budget::WindowState;
+use crate::prompt::chat::ChatTemplate;
 use crate::prompt::format::PromptFormat;
 use crate::tokenizer::Tokenizer;
 use one::Session;
@@ -66,6 +67,8 @@ pub struct Engine {
     windows: DocumentWindows,
     /// What the tokens spell, where cut words are taken back into the fill.
     token_bytes: Option<Arc<TokenBytes>>,
+    /// How to tell the model an instruction, or why it follows none.
+    instruct: Result<ChatTemplate, String>,
 }
 
 /// Windows by document key, least recently used first.
@@ -130,7 +133,18 @@ impl Engine {
         let heals = serving.format == PromptFormat::Holes;
         let token_bytes = heals.then(|| Arc::new(tokenizer.token_bytes()));
         let windows = DocumentWindows::default();
-        Ok(Self { name, model, weight_bytes, tokenizer, serving, prefixes, windows, token_bytes })
+        let instruct = serving::instruct(&name, config, &tokenizer);
+        Ok(Self {
+            name,
+            model,
+            weight_bytes,
+            tokenizer,
+            serving,
+            prefixes,
+            windows,
+            token_bytes,
+            instruct,
+        })
     }
 
     /// The same engine, whose prefills round the operands of matrix products to bf16 where the CPU multiplies those
@@ -224,10 +238,7 @@ impl Infiller for Engine {
     fn refusal(&self, task: Task) -> Option<String> {
         match task {
             Task::Score => None,
-            Task::Rewrite => Some(format!(
-                "{} was not trained to follow instructions: choose a model whose config.json lists the capability \"instruct\"",
-                self.name
-            )),
+            Task::Rewrite => self.instruct.as_ref().err().cloned(),
         }
     }
 

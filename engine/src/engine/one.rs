@@ -15,6 +15,7 @@ use crate::frame;
 use crate::infiller::{
     Finish, Frame, FrameCell, HoleFill, InfillError, InfillLimits, InfillStats, Sampling,
 };
+use crate::prompt::chat::end_of_answer;
 use crate::tokenizer::Tokenizer;
 
 /// One request while it runs: who follows it, and what it has cost so far.
@@ -32,6 +33,37 @@ pub(super) struct Session<'a> {
 /// How often a fill that must not come out as it did is decoded anew.
 const MOST_REJECTIONS: usize = 4;
 
+/// What a fill goes on from.
+pub(super) struct Opening {
+    /// The prompt.
+    pub(super) tokens: Vec<u32>,
+    /// Text that was taken out of the prompt and that the fill has to begin with.
+    pub(super) lead: String,
+    /// Tokens that the fill may have besides those that the request grants, as long as the context has room for them.
+    pub(super) surplus: usize,
+    /// How an answer ends, where the fill is one.
+    pub(super) answer: Option<Answer>,
+}
+
+/// A fill that is the content of a code block.
+pub(super) struct Answer {
+    /// Closes the block, on a line of its own.
+    pub(super) fence: String,
+    /// Whether the line end in front of it belongs to the fill.
+    pub(super) line_end: bool,
+}
+
+impl Opening {
+    /// Where the text of a fill ends that goes on, and why.
+    fn end(&self, text: &str, limits: &InfillLimits) -> Option<(usize, Finish)> {
+        let answer = self.answer.as_ref().and_then(|answer| end_of_answer(text, &answer.fence));
+        let line = limits.max_lines.and_then(|most| end_of_line(text, most));
+        let ends =
+            [answer.map(|at| (at, Finish::EndOfText)), line.map(|at| (at, Finish::LineLimit))];
+        ends.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+}
+
 /// A fill, and the tokens of its text.
 pub(super) struct Filled {
     pub(super) fill: HoleFill,
@@ -46,25 +78,25 @@ impl Session<'_> {
 }
 
 impl Engine {
-    /// Fills hole `hole`, whose prompt is `prompt`; the fill is what follows `lead`, the text taken out of the prompt.
+    /// Fills hole `hole`.
     ///
     /// A fill that the request wants to avoid is decoded again from its least sure token on, which is banned there.
     pub(super) fn fill_prompt(
         &mut self,
-        (prompt, lead): (&[u32], &str),
+        opening: &Opening,
         hole: usize,
         sampling: &Sampling,
         session: &mut Session<'_>,
     ) -> Result<Filled, InfillError> {
-        let limit = self.limit(session.limits, (prompt.len(), lead))?;
-        let mut canvas = self.canvas((prompt, lead), limit);
-        let (mut filled, mut n_tokens) = self.denoise(&mut canvas, hole, sampling, session)?;
+        let mut canvas = self.canvas(opening, self.limit(session.limits, opening));
+        let (mut filled, mut n_tokens) =
+            self.denoise((&mut canvas, opening), hole, sampling, session)?;
         for _ in 0..MOST_REJECTIONS {
             let unwanted = session.avoid.get(hole).is_some_and(|text| *text == filled.fill.text);
             let rejected = canvas.least_sure(filled.tokens.len());
             let (true, Some(rejected)) = (unwanted, rejected) else { break };
             canvas.reject(rejected, self.tokenizer.special().mask);
-            (filled, n_tokens) = self.denoise(&mut canvas, hole, sampling, session)?;
+            (filled, n_tokens) = self.denoise((&mut canvas, opening), hole, sampling, session)?;
         }
         session.stats.tokens += n_tokens;
         Ok(filled)
@@ -73,7 +105,7 @@ impl Engine {
     /// Turns the masks of a canvas into the fill of hole `hole`; with it, how many tokens count in its costs.
     fn denoise(
         &mut self,
-        canvas: &mut Canvas,
+        (canvas, opening): (&mut Canvas, &Opening),
         hole: usize,
         sampling: &Sampling,
         session: &mut Session<'_>,
@@ -84,7 +116,7 @@ impl Engine {
         session.stats.prompt_tokens += prompt.len();
         session.stats.cached_tokens += keys.len();
         let sampler = self.sampler(sampling);
-        let mut follower = Follower::silent(session.cancel, limits, &self.tokenizer);
+        let mut follower = Follower::silent(session.cancel, limits, opening, &self.tokenizer);
         follower.hole = hole;
         follower.forwards_before = session.stats.forwards;
         if session.shown {
@@ -101,20 +133,22 @@ impl Engine {
         if outcome.end == End::Interrupted(Interrupt::Cancelled) {
             return Err(InfillError::Cancelled);
         }
-        Ok(self.filled(canvas, &outcome, limits)?)
+        Ok(self.filled((canvas, opening), &outcome, limits)?)
     }
 
-    /// How sure the model is of the first block of a fill behind `prompt`; lower than any number where it would be empty.
+    /// How sure the model is of the first block of a fill; lower than any number where it would be empty.
     pub(super) fn first_look(
         &mut self,
-        (prompt, lead): (&[u32], &str),
+        opening: &Opening,
         sampling: &Sampling,
         session: &mut Session<'_>,
     ) -> Result<f64, InfillError> {
-        let mut canvas = self.canvas((prompt, lead), self.serving.block_length);
-        let mut keys = self.prefixes.take(prompt).unwrap_or_else(|| self.model.new_cache());
+        let mut canvas = self.canvas(opening, self.serving.block_length);
+        let mut keys =
+            self.prefixes.take(&opening.tokens).unwrap_or_else(|| self.model.new_cache());
         let sampler = self.sampler(sampling);
-        let mut follower = Follower::silent(session.cancel, session.limits, &self.tokenizer);
+        let mut follower =
+            Follower::silent(session.cancel, session.limits, opening, &self.tokenizer);
         let decoder = self.decoder(&sampler, sampling);
         let look = decoder.first_look(&mut canvas, &mut keys, &mut follower)?;
         self.prefixes.put(canvas.tokens(), keys);
@@ -131,22 +165,19 @@ impl Engine {
 
     /// Masks behind `prompt` up to a block edge: models have only ever seen whole blocks. What lies past the limit is
     /// decoded and cut off.
-    fn canvas(&self, (prompt, lead): (&[u32], &str), tokens: usize) -> Canvas {
+    fn canvas(&self, opening: &Opening, tokens: usize) -> Canvas {
+        let prompt = &opening.tokens;
         let end = (prompt.len() + tokens).next_multiple_of(self.serving.block_length);
         let mask = self.tokenizer.special().mask;
-        let lead = self.token_bytes.as_ref().and_then(|tokens| Lead::new(lead, tokens));
+        let lead = self.token_bytes.as_ref().and_then(|tokens| Lead::new(&opening.lead, tokens));
         Canvas::masks(prompt, end - prompt.len(), mask).with_lead(lead)
     }
 
-    /// Most tokens of a fill with its lead: the lead takes none of the request's, as long as the context has room for both.
-    fn limit(
-        &self,
-        limits: &InfillLimits,
-        (prompt_len, lead): (usize, &str),
-    ) -> Result<usize, EngineError> {
-        let taken = prompt_len + limits.max_tokens;
+    /// Most tokens of a fill: the surplus takes none of the request's, as long as the context has room for both.
+    fn limit(&self, limits: &InfillLimits, opening: &Opening) -> usize {
+        let taken = opening.tokens.len() + limits.max_tokens;
         let room = self.serving.context_tokens.saturating_sub(taken);
-        Ok(limits.max_tokens + self.tokenizer.encode(lead)?.len().min(room))
+        limits.max_tokens + opening.surplus.min(room)
     }
 
     fn decoder<'a>(
@@ -166,14 +197,15 @@ impl Engine {
     /// The fill that a decode left on its canvas, and how many tokens count in its costs.
     fn filled(
         &self,
-        canvas: &Canvas,
+        (canvas, opening): (&Canvas, &Opening),
         outcome: &Outcome,
         limits: &InfillLimits,
     ) -> Result<(Filled, usize), EngineError> {
-        let limit = self.limit(limits, (canvas.prompt_len(), canvas.lead()))?;
+        let limit = self.limit(limits, opening);
         let (len, finish) = match outcome.end {
             End::EndToken(len) if len <= limit => (len, Finish::EndOfText),
             End::EndToken(_) | End::CanvasFull => (limit, Finish::TokenLimit),
+            // The text says below which bound was met.
             End::Interrupted(Interrupt::Enough) => (canvas.gapless().min(limit), Finish::LineLimit),
             End::Interrupted(_) => (canvas.gapless().min(limit), Finish::Deadline),
         };
@@ -193,11 +225,17 @@ impl Engine {
         let mut tokens = canvas.generated()[..len].to_vec();
         let mut text = frame::pieces(&self.tokenizer, &tokens)?.concat();
         let mut finish = finish;
-        if let Some(cut) = limits.max_lines.and_then(|most| end_of_line(&text, most)) {
+        if let Some((cut, reason)) = opening.end(&text, limits) {
             text.truncate(cut);
             // Holes that are filled later must see what this one gets, no more.
             tokens = self.tokenizer.encode(&text)?;
-            finish = Finish::LineLimit;
+            finish = reason;
+        }
+        if let Some(answer) = &opening.answer {
+            text.truncate(text.trim_end_matches(['\n', '\r']).len());
+            if answer.line_end && !text.is_empty() {
+                text.push('\n');
+            }
         }
         // A decode that ends before it has spelled the lead has nothing to say.
         let text = text.strip_prefix(canvas.lead()).unwrap_or_default().to_owned();
@@ -245,17 +283,24 @@ struct Follower<'a> {
     forwards_before: usize,
     cancel: &'a CancelToken,
     limits: &'a InfillLimits,
+    opening: &'a Opening,
     tokenizer: &'a Tokenizer,
     on_frame: Option<&'a mut dyn FnMut(&Frame)>,
-    /// The wanted lines are complete.
+    /// The wanted lines or the answer are complete.
     enough: bool,
     failure: Option<EngineError>,
 }
 
 impl<'a> Follower<'a> {
     /// One that shows no frames.
-    fn silent(cancel: &'a CancelToken, limits: &'a InfillLimits, tokenizer: &'a Tokenizer) -> Self {
+    fn silent(
+        cancel: &'a CancelToken,
+        limits: &'a InfillLimits,
+        opening: &'a Opening,
+        tokenizer: &'a Tokenizer,
+    ) -> Self {
         Self {
+            opening,
             hole: 0,
             forwards_before: 0,
             cancel,
@@ -281,9 +326,9 @@ impl Watch for Follower<'_> {
     }
 
     fn on_step(&mut self, canvas: &Canvas, forwards: ForwardCounts) {
-        if let Some(most) = self.limits.max_lines {
+        if self.limits.max_lines.is_some() || self.opening.answer.is_some() {
             match self.tokenizer.decode(&canvas.generated()[..canvas.gapless()]) {
-                Ok(text) => self.enough = end_of_line(&text, most).is_some(),
+                Ok(text) => self.enough = self.opening.end(&text, self.limits).is_some(),
                 Err(error) => self.failure = Some(error),
             }
         }

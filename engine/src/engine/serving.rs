@@ -3,6 +3,7 @@
 use crate::error::EngineError;
 use crate::infiller::{InfillError, InfillRequest, Sampling, Unmasking};
 use crate::model::config::{Family, ModelConfig};
+use crate::prompt::chat::ChatTemplate;
 use crate::prompt::format::PromptFormat;
 use crate::tokenizer::Tokenizer;
 
@@ -76,6 +77,37 @@ impl Serving {
             ));
         }
         Ok(())
+    }
+}
+
+/// The chat template of a model that follows instructions, or why this one does not.
+pub(super) fn instruct(
+    name: &str,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+) -> Result<ChatTemplate, String> {
+    let (knows, mend) = match &config.family {
+        Family::Diffcoder(own) => (
+            own.capabilities.iter().any(|can| can == "instruct"),
+            "choose a model whose config.json lists the capability \"instruct\"",
+        ),
+        // Of the published models only those have a template.
+        _ => (
+            tokenizer.chat_template().is_some(),
+            "choose an Instruct model, with its chat_template in tokenizer_config.json or chat_template.jinja",
+        ),
+    };
+    if !knows {
+        return Err(format!("{name} was not trained to follow instructions: {mend}"));
+    }
+    let template = tokenizer.chat_template().ok_or_else(|| {
+        format!(
+            "{name} follows instructions, but its chat template is missing: put chat_template.jinja beside its tokenizer.json"
+        )
+    })?;
+    match template.around_message() {
+        Ok(_) => Ok(template.clone()),
+        Err(error) => Err(format!("{name} cannot be told an instruction: {error}")),
     }
 }
 

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use super::Engine;
-use super::one::{Filled, Session};
+use super::one::{Answer, Filled, Opening, Session};
 use super::serving::bad;
 use crate::decode::lead::Lead;
 use crate::error::EngineError;
 use crate::infiller::{FillMode, HoleFill, InfillError, InfillRequest, Sampling, Segment};
+use crate::prompt::chat::{ChatPrompt, Rewrite};
 use crate::prompt::format::PromptFormat;
 use crate::prompt::heal::fill_start;
 use crate::prompt::joint::{JointPrompt, Piece, joint_prompt};
@@ -84,8 +85,8 @@ impl Engine {
             (FillMode::Independent, _) | (_, 1) => {
                 let none: [Option<Filled>; 0] = [];
                 for (hole, fill) in filled.iter_mut().enumerate() {
-                    let (prompt, lead) = self.prompt_of(request, pieces, hole, &none)?;
-                    *fill = Some(self.fill_prompt((&prompt, &lead), hole, sampling, session)?);
+                    let opening = self.opening_of(request, pieces, hole, &none)?;
+                    *fill = Some(self.fill_prompt(&opening, hole, sampling, session)?);
                 }
             }
             (FillMode::InTurn, _) => {
@@ -103,15 +104,21 @@ impl Engine {
         Ok(fills)
     }
 
-    /// The prompt of one hole, the others being text, and what the fill has to begin with.
-    fn prompt_of(
+    /// What the fill of one hole goes on from, the others being text.
+    fn opening_of(
         &mut self,
         request: &InfillRequest,
         pieces: &Pieces<'_>,
         hole: usize,
         filled: &[Option<Filled>],
-    ) -> Result<(Vec<u32>, String), InfillError> {
+    ) -> Result<Opening, InfillError> {
         let [left, right] = pieces.around(hole, filled);
+        if let Some(instruction) = &request.instruction {
+            let part = pieces.drafts[hole];
+            let related = &*request.related;
+            let rewrite = Rewrite { left: &left, part, right: &right, instruction, related };
+            return self.opening_of_rewrite(request, rewrite, hole);
+        }
         let (left, lead) = self.heal(&left)?;
         let (tokenizer, format) = (&self.tokenizer, self.serving.format);
         let most = self.serving.related_tokens;
@@ -128,7 +135,35 @@ impl Engine {
             _ => Cow::Owned(format!("{}#{hole}", request.document_key)),
         };
         let prompt = layout.prompt(left, &right, self.windows.of(&key))?;
-        Ok((prompt.tokens, lead.to_owned()))
+        self.opening(prompt.tokens, lead)
+    }
+
+    /// A fill behind `tokens` that has to begin with `lead`.
+    fn opening(&self, tokens: Vec<u32>, lead: &str) -> Result<Opening, InfillError> {
+        let surplus = self.tokenizer.encode(lead)?.len();
+        Ok(Opening { tokens, lead: lead.to_owned(), surplus, answer: None })
+    }
+
+    /// A part that is written anew as an instruction says; it may be as long as it was in addition to what is granted.
+    fn opening_of_rewrite(
+        &mut self,
+        request: &InfillRequest,
+        rewrite: Rewrite<'_>,
+        hole: usize,
+    ) -> Result<Opening, InfillError> {
+        let template = match &self.instruct {
+            Ok(template) => template,
+            Err(reason) => return Err(InfillError::BadRequest(reason.clone())),
+        };
+        let surplus = self.tokenizer.encode(rewrite.part)?.len();
+        let granted = request.limits.max_tokens + surplus;
+        let most = self.serving.context_tokens.saturating_sub(granted);
+        // Apart from those of the hole itself: a conversation has room for less.
+        let windows = self.windows.of(&format!("{}#rewrite{hole}", request.document_key));
+        let ChatPrompt { tokens, fence } =
+            template.prompt(&self.tokenizer, rewrite, most, windows)?;
+        let answer = Some(Answer { fence, line_end: rewrite.part.ends_with('\n') });
+        Ok(Opening { tokens, lead: String::new(), surplus, answer })
     }
 
     /// Text before a hole, cut where the fill begins.
@@ -146,7 +181,10 @@ impl Engine {
         pieces: &Pieces<'_>,
     ) -> Result<Option<(JointPrompt, Vec<String>)>, InfillError> {
         let serving = self.serving;
-        if !serving.multi_hole || serving.format != PromptFormat::Holes {
+        if request.instruction.is_some()
+            || !serving.multi_hole
+            || serving.format != PromptFormat::Holes
+        {
             return Ok(None);
         }
         let each =
@@ -188,16 +226,17 @@ impl Engine {
                 if open.len() == 1 || session.is_late() {
                     break;
                 }
-                tokens.push(openers[hole]);
-                let sure = self.first_look((&tokens, &leads[hole]), sampling, session)?;
-                tokens.pop();
+                let opening = self.opening([&*tokens, &[openers[hole]]].concat(), &leads[hole])?;
+                let sure = self.first_look(&opening, sampling, session)?;
                 if sure > best.1 {
                     best = (index, sure);
                 }
             }
             let hole = open.remove(best.0);
             tokens.push(openers[hole]);
-            let fill = self.fill_prompt((&tokens, &leads[hole]), hole, sampling, session)?;
+            let opening = self.opening(tokens, &leads[hole])?;
+            let fill = self.fill_prompt(&opening, hole, sampling, session)?;
+            tokens = opening.tokens;
             tokens.extend(&fill.tokens);
             let format = self.serving.format;
             format.close(&mut tokens, self.tokenizer.special(), self.serving.block_length);
@@ -218,13 +257,13 @@ impl Engine {
     ) -> Result<(), InfillError> {
         let mut order = Vec::with_capacity(filled.len());
         for hole in 0..filled.len() {
-            let (prompt, lead) = self.prompt_of(request, pieces, hole, filled)?;
-            order.push((self.first_look((&prompt, &lead), sampling, session)?, hole));
+            let opening = self.opening_of(request, pieces, hole, filled)?;
+            order.push((self.first_look(&opening, sampling, session)?, hole));
         }
         order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         for (_, hole) in order {
-            let (prompt, lead) = self.prompt_of(request, pieces, hole, filled)?;
-            filled[hole] = Some(self.fill_prompt((&prompt, &lead), hole, sampling, session)?);
+            let opening = self.opening_of(request, pieces, hole, filled)?;
+            filled[hole] = Some(self.fill_prompt(&opening, hole, sampling, session)?);
         }
         Ok(())
     }
