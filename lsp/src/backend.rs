@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use diffcoder_engine::infiller::Infiller;
 
+use crate::client_log::ClientLog;
 use crate::config::{Config, Settings};
 
 /// Loads the model of a directory, or the embedded one; the error is a sentence for people.
@@ -19,6 +20,8 @@ pub struct Backend {
     pub stats: Option<PathBuf>,
     /// Called with the settings that hold for no document in particular, whenever they may have changed.
     pub on_settings: Box<dyn Fn(&Settings) + Send + Sync>,
+    /// The log's end that the client reads, where the process logs for this one.
+    pub client_log: Option<ClientLog>,
 }
 
 impl From<Box<dyn Infiller>> for Backend {
@@ -31,6 +34,7 @@ impl From<Box<dyn Infiller>> for Backend {
             config: Config::default(),
             stats: None,
             on_settings: Box::new(|_| ()),
+            client_log: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod after_fill;
 pub mod backend;
+pub mod client_log;
 pub mod config;
 pub mod holes;
 pub mod line_endings;

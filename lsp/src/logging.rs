@@ -5,13 +5,14 @@ use std::io::{IsTerminal, stderr};
 use std::path::Path;
 
 use anyhow::Context;
+use diffcoder_lsp::client_log::{ClientLog, client_log};
 use diffcoder_lsp::config::Settings;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 /// Environment variable with the level or with `tracing` directives, such as `debug` or `diffcoder_lsp=trace`. It goes
 /// over the setting `server.logLevel`.
@@ -23,8 +24,9 @@ const KEPT_FILES: usize = 7;
 /// The running log.
 pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
 
-/// Starts the log.
-pub(crate) fn init(settings: &Settings) -> Log {
+/// Starts the log, and that of the client beside it.
+pub(crate) fn init(settings: &Settings) -> (Log, ClientLog) {
+    let (for_client, client_log) = client_log();
     let (filter, handle) = reload::Layer::new(filter(settings));
     let opened = settings.log_file().as_deref().map(open).transpose();
     let (writer, has_colour, failure) = match opened {
@@ -33,11 +35,11 @@ pub(crate) fn init(settings: &Settings) -> Log {
         Err(error) => (BoxMakeWriter::new(stderr), stderr().is_terminal(), Some(error)),
     };
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(has_colour);
-    tracing_subscriber::registry().with(filter).with(layer).init();
+    tracing_subscriber::registry().with(layer.with_filter(filter)).with(for_client).init();
     if let Some(error) = failure {
         tracing::warn!("server.logFile cannot be written, so the log goes to stderr: {error:#}");
     }
-    Log(handle)
+    (Log(handle), client_log)
 }
 
 impl Log {

@@ -19,9 +19,9 @@ fn main() -> ExitCode {
     };
     let mut config = Config::new(machine, problems);
     let settings = config.settings("", "");
-    let log = logging::init(&settings);
+    let (log, client_log) = logging::init(&settings);
     let result = match &line.command {
-        None => cli::serve::run(config, log, line.related_tokens),
+        None => cli::serve::run(config, (log, client_log), line.related_tokens),
         Some(Command::Infill(args)) => cli::infill::run(args, &mut config),
         Some(Command::Score(args)) => cli::score::run(args, &mut config),
         Some(Command::Doctor(args)) => cli::doctor::run(args, &mut config),

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::Handle;
 use tower_lsp::gen_lsp_types::{
@@ -18,7 +19,7 @@ use tower_lsp::gen_lsp_types::{
     DidChangeConfigurationParams, DidChangeWorkspaceFoldersParams, DidCloseTextDocumentParams,
     DidOpenTextDocumentParams, DidSaveTextDocumentParams, ExecuteCommandParams, InitializeParams,
     InitializeResult, InitializedParams, InlineCompletionParams, InlineCompletionResponse, LspAny,
-    WorkDoneProgressCancelParams,
+    SetTraceParams, WorkDoneProgressCancelParams,
 };
 use tower_lsp::jsonrpc::Result;
 use tower_lsp::{Client, LanguageServer, LspService};
@@ -26,6 +27,7 @@ use tower_lsp::{Client, LanguageServer, LspService};
 use crate::admission::Admission;
 use crate::announcer;
 use crate::backend::Backend;
+use crate::client_log::{self, ClientLog};
 use crate::completions;
 use crate::error::{answer, notice};
 use crate::framing::forward_messages;
@@ -36,7 +38,7 @@ use crate::handlers::score::{ScoreParams, ScoreResult};
 use crate::handlers::{
     code_action, code_action_resolve, completion, completion_stats, configuration, did_change,
     did_close, did_open, did_save, document_text, execute_command, holes, infill, initialize,
-    initialized, inline_completion, score, shutdown, status, work_done_progress_cancel,
+    initialized, inline_completion, score, set_trace, shutdown, status, work_done_progress_cancel,
 };
 use crate::state::Session;
 use crate::stats;
@@ -86,16 +88,19 @@ pub async fn serve(
     write: impl AsyncWrite,
     backend: impl Into<Backend>,
 ) -> SessionEnd {
-    let Backend { loader, mut config, stats, on_settings } = backend.into();
+    let Backend { loader, mut config, stats, on_settings, client_log } = backend.into();
     let model_dir = config.settings("", "").model_dir().map(Into::into);
     let (worker, worker_end) = Worker::start(loader, model_dir);
     // The capabilities tell what the model can do; `initialize` itself must not wait, for messages may follow it at once.
     worker.loaded().await;
-    let session = Arc::new(Session::new(worker, config, on_settings));
+    let trace = client_log.as_ref().map(|log| log.trace.clone()).unwrap_or_default();
+    let session = Arc::new(Session::new(worker, config, on_settings, trace));
     let (service, socket) = LspService::build_with_lifecycle_methods(|client| Server {
         session: Arc::clone(&session),
         client,
+        log: Mutex::new(client_log),
     })
+    .custom_method("$/setTrace", Server::set_trace)
     .custom_method("textDocument/didOpen", Server::did_open)
     .custom_method("textDocument/didChange", Server::did_change)
     .custom_method("textDocument/didSave", Server::did_save)
@@ -197,6 +202,8 @@ fn read_stdin() -> DuplexStream {
 struct Server {
     session: Arc<Session>,
     client: Client,
+    /// Until the client may be written to.
+    log: Mutex<Option<ClientLog>>,
 }
 
 impl LanguageServer for Server {
@@ -206,6 +213,9 @@ impl LanguageServer for Server {
 
     async fn initialized(&self, _: InitializedParams) {
         tokio::spawn(announcer::run(Arc::clone(&self.session), self.client.clone()));
+        if let Some(log) = self.log.lock().take() {
+            tokio::spawn(client_log::run(log, self.client.clone()));
+        }
         initialized::handle(&self.session, &self.client).await;
     }
 
@@ -215,6 +225,10 @@ impl LanguageServer for Server {
 }
 
 impl Server {
+    async fn set_trace(&self, params: SetTraceParams) {
+        _ = notice(|| set_trace::handle(&self.session, params));
+    }
+
     async fn did_open(&self, params: DidOpenTextDocumentParams) {
         _ = notice(|| did_open::handle(&self.session, params));
     }

@@ -11,6 +11,7 @@ use tower_lsp::gen_lsp_types::{InlineCompletionTriggerKind, ProgressToken, Uri};
 
 use crate::announcer::Announcer;
 use crate::capabilities::{ClientFeatures, ConfigurationAbilities};
+use crate::client_log::Trace;
 use crate::completions::Completions;
 use crate::config::{Config, Settings};
 use crate::document::{ContentChange, Document};
@@ -29,6 +30,8 @@ pub(crate) struct Session {
     state: Mutex<State>,
     config: Mutex<Config>,
     on_settings: OnSettings,
+    /// How much of the log the client wants to hear.
+    pub(crate) trace: Trace,
     pub(crate) notes: Notes,
     pub(crate) announcer: Announcer,
     pub(crate) worker: Worker,
@@ -86,8 +89,14 @@ impl Snapshot {
 }
 
 impl Session {
-    pub(crate) fn new(worker: Worker, config: Config, on_settings: OnSettings) -> Self {
+    pub(crate) fn new(
+        worker: Worker,
+        config: Config,
+        on_settings: OnSettings,
+        trace: Trace,
+    ) -> Self {
         let session = Self {
+            trace,
             state: Mutex::default(),
             config: Mutex::new(config),
             on_settings,

@@ -29,6 +29,8 @@ pub(crate) struct Client {
     unread: BTreeMap<i64, Answer>,
     /// Errors for messages whose id the server could not read.
     unread_anonymous: Vec<(i64, String)>,
+    /// What the server logged for the client: `window/logMessage` and `$/logTrace`.
+    log: Vec<Value>,
     has_ended: bool,
 }
 
@@ -66,6 +68,7 @@ impl Client {
             unanswered: BTreeSet::new(),
             unread: BTreeMap::new(),
             unread_anonymous: Vec::new(),
+            log: Vec::new(),
             has_ended: false,
         }
     }
@@ -133,6 +136,14 @@ impl Client {
         self.unread_anonymous.remove(0).0
     }
 
+    /// Waits for log entries until one is as wanted; returns all of them since the last time.
+    pub(crate) fn log_up_to(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        while !self.log.iter().any(&is_wanted) {
+            self.receive("a certain entry of the log");
+        }
+        std::mem::take(&mut self.log)
+    }
+
     fn receive(&mut self, what: &str) {
         match self.messages.recv_timeout(ANSWER_TIMEOUT) {
             Ok(message) => self.file(&message),
@@ -152,6 +163,12 @@ impl Client {
             }
             (None, Some(error)) => self.unread_anonymous.push(error),
             (None, None) if message["method"] == "$/diffcoder/status" => {}
+            (None, None)
+                if message["method"] == "window/logMessage"
+                    || message["method"] == "$/logTrace" =>
+            {
+                self.log.push(message.clone());
+            }
             (None, None) => panic!("neither an answer nor an error: {message}"),
         }
     }

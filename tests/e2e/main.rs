@@ -6,6 +6,7 @@ mod by_hand;
 mod client;
 mod completion;
 mod edits;
+mod log;
 mod robustness;
 mod slow_model;
 mod text;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use diffcoder_lsp::backend::Backend;
+use diffcoder_lsp::client_log::ClientLog;
 use diffcoder_lsp::config::Config;
 
 use super::{model, one_sentence};
@@ -12,7 +13,7 @@ use crate::logging::Log;
 /// Serves until the client is done; the exit code is the one that the protocol asks for.
 pub(crate) fn run(
     config: Config,
-    log: Log,
+    (log, client_log): (Log, ClientLog),
     related_tokens: Option<usize>,
 ) -> anyhow::Result<ExitCode> {
     let load = move |dir: Option<&_>| {
@@ -20,7 +21,13 @@ pub(crate) fn run(
     };
     let on_settings = Box::new(move |settings: &_| log.follow(settings));
     let stats = diffcoder_lsp::stats::file();
-    let backend = Backend { loader: Box::new(load), config, stats, on_settings };
+    let backend = Backend {
+        loader: Box::new(load),
+        config,
+        stats,
+        on_settings,
+        client_log: Some(client_log),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

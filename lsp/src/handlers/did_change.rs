@@ -48,6 +48,7 @@ mod tests {
 
     use super::*;
     use crate::backend::Backend;
+    use crate::client_log::Trace;
     use crate::config::Config;
     use crate::worker::Worker;
 
@@ -79,6 +80,7 @@ mod tests {
             Worker::start(Backend::from(Box::new(NoModel) as Box<dyn Infiller>).loader, None).0,
             Config::default(),
             Box::new(|_| ()),
+            Trace::default(),
         );
         for uri in URIS {
             let item = json!({ "uri": uri, "languageId": "rust", "version": 1, "text": "text" });

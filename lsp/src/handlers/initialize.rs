@@ -29,6 +29,9 @@ pub(crate) async fn handle(
     let encoding = negotiate_encoding(&params.capabilities);
     let features = ClientFeatures::of(&params.capabilities);
     session.set_client(encoding, features);
+    if let Some(trace) = &params.trace {
+        session.trace.set(trace);
+    }
     session.set_configuration_abilities(configuration_abilities(&params.capabilities));
     session.related.set_roots(roots(&params));
     let folders = params.workspace_folders_initialize_params.workspace_folders;
