@@ -190,6 +190,10 @@ pub(crate) struct InfillArgs {
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
 
+    /// Keep this text within a --range as it is; may be repeated
+    #[arg(long, value_name = "L:C-L:C")]
+    pub(crate) keep: Vec<LineColRange>,
+
     /// Change the file
     #[arg(long)]
     write: bool,

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &InfillArgs, config: &mut Config) -> anyhow::Result<Exit
     let mut progress = Progress::new(&mut err, screen);
     // All that can be wrong with the file comes first: a large model takes a while to load.
     let source = Source::read(&args.file)?;
-    let holes = source.holes(&args.place.resolve())?;
+    let holes = source.holes(&args.place.resolve(), &args.keep)?;
     let settings = settings::for_file(config, &args.file);
     for problem in config.take_problems() {
         progress.say(&format!("warning: {problem}"));
@@ -181,7 +181,7 @@ mod tests {
         let parsed = CommandLine::try_parse_from(line).unwrap();
         let Some(Command::Infill(args)) = parsed.command else { panic!("`infill` was given") };
         let source = Source::read(&args.file).unwrap();
-        let holes = source.holes(&args.place.resolve()).unwrap();
+        let holes = source.holes(&args.place.resolve(), &args.keep).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut model = Scripted::new("one,\ntwo");
         let mut console = Console {

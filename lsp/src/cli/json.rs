@@ -94,7 +94,7 @@ mod tests {
     fn keys_and_units_are_as_promised() {
         let (_folder, path) = write_file("// 🙏\nlet 🙏x = 1;\n");
         let source = Source::read(&path).unwrap();
-        let holes = source.holes(&[place("1:5-2:6")]).unwrap();
+        let holes = source.holes(&[place("1:5-2:6")], &[]).unwrap();
         let fill =
             HoleFill { text: "a\n\"b\"".into(), confidence: 0.75, finish: Finish::EndOfText };
         let wall = Duration::from_micros(1500);

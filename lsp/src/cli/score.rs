@@ -26,7 +26,7 @@ use crate::args::{ScoreArgs, ScoreOutput};
 /// One sentence for people; [`InfillError::Cancelled`] after Ctrl-C.
 pub(crate) fn run(args: &ScoreArgs, config: &mut Config) -> anyhow::Result<ExitCode> {
     let source = Source::read(&args.file)?;
-    let holes = source.holes(&[args.range])?;
+    let holes = source.holes(&[args.range], &[])?;
     let interrupt = Interrupt::install()?;
     let settings = settings::for_file(config, &args.file);
     for problem in config.take_problems() {
@@ -186,7 +186,7 @@ mod tests {
         let parsed = CommandLine::try_parse_from(line).unwrap();
         let Some(Command::Score(args)) = parsed.command else { panic!("`score` was given") };
         let source = Source::read(&args.file).unwrap();
-        let span = source.holes(&[args.range]).unwrap().spans()[0].clone();
+        let span = source.holes(&[args.range], &[]).unwrap().spans()[0].clone();
         let mut out = Vec::new();
         score(&args, (&source, span), &mut Halves, (&CancelToken::new(), &mut out)).unwrap();
         String::from_utf8(out).unwrap()

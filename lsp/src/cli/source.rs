@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use diffcoder_engine::infiller::{HoleFill, Segment};
 use diffcoder_lsp::after_fill::{Fill, Language, finish_within};
+use diffcoder_lsp::holes::without_kept;
 use diffcoder_lsp::line_endings;
 use diffcoder_lsp::position::line_col_to_offset;
 use ropey::Rope;
@@ -81,15 +82,21 @@ impl Source {
         &self.contents[self.text_start..]
     }
 
-    /// The holes at `places`, an error where the file has no such place or two of them overlap.
-    pub(crate) fn holes(&self, places: &[LineColRange]) -> anyhow::Result<Holes<'_>> {
+    /// The holes at `places` without what is kept, an error where the file has no such place or two of them overlap.
+    pub(crate) fn holes(
+        &self,
+        places: &[LineColRange],
+        keep: &[LineColRange],
+    ) -> anyhow::Result<Holes<'_>> {
         let rope = Rope::from_str(self.text());
         let name = self.path.display().to_string();
+        let span = |place: &LineColRange| -> anyhow::Result<Range<usize>> {
+            let start = line_col_to_offset(&rope, place.start, &name)?;
+            Ok(start..line_col_to_offset(&rope, place.end, &name)?)
+        };
         let mut spans = Vec::with_capacity(places.len());
         for place in places {
-            let start = line_col_to_offset(&rope, place.start, &name)?;
-            let end = line_col_to_offset(&rope, place.end, &name)?;
-            spans.push((start..end, place));
+            spans.push((span(place)?, place));
         }
         spans.sort_by_key(|(span, _)| (span.start, span.end));
         for pair in spans.windows(2) {
@@ -100,7 +107,14 @@ impl Source {
                 place.start
             );
         }
-        Ok(Holes { source: self, spans: spans.into_iter().map(|(span, _)| span).collect() })
+        let spans: Vec<Range<usize>> = spans.into_iter().map(|(span, _)| span).collect();
+        let kept = keep.iter().map(span).collect::<anyhow::Result<Vec<_>>>()?;
+        let pieces = without_kept(&spans, &kept).map_err(|outside| {
+            let at = keep[outside].start;
+            anyhow::anyhow!("--keep at {at} lies outside the holes: keep text within one --range")
+        })?;
+        anyhow::ensure!(!pieces.is_empty(), "--keep leaves nothing to fill");
+        Ok(Holes { source: self, spans: pieces.into_iter().map(|(span, _)| span).collect() })
     }
 }
 
@@ -178,7 +192,7 @@ mod tests {
     fn the_file_is_cut_at_the_hole() {
         let (_folder, path) = write_file("日本 = ☃☃\nend\n");
         let source = Source::read(&path).unwrap();
-        let holes = source.holes(&[place("1:6-1:7")]).unwrap();
+        let holes = source.holes(&[place("1:6-1:7")], &[]).unwrap();
         let draft = "☃".into();
         assert_eq!(holes.segments(), [text("日本 = "), Segment::Hole { draft }, text("☃\nend\n")]);
         assert_eq!(holes.filled(["x"]), "日本 = x☃\nend\n");
@@ -188,7 +202,7 @@ mod tests {
     fn crlf_files_stay_crlf_and_the_model_does_not_see_it() {
         let (_folder, path) = write_file("a\r\n\r\nb\r\n");
         let source = Source::read(&path).unwrap();
-        let holes = source.holes(&[place("2:1-2:1")]).unwrap();
+        let holes = source.holes(&[place("2:1-2:1")], &[]).unwrap();
         let draft = "".into();
         assert_eq!(holes.segments(), [text("a\n"), Segment::Hole { draft }, text("\nb\n")]);
         let mut fills =
@@ -201,14 +215,14 @@ mod tests {
     fn an_empty_file_has_one_place() {
         let (_folder, path) = write_file("");
         let source = Source::read(&path).unwrap();
-        assert_eq!(source.holes(&[place("1:1-1:1")]).unwrap().filled(["x\n"]), "x\n");
+        assert_eq!(source.holes(&[place("1:1-1:1")], &[]).unwrap().filled(["x\n"]), "x\n");
     }
 
     #[test]
     fn a_byte_order_mark_is_kept_and_not_counted() {
         let (_folder, path) = write_file("\u{feff}ab");
         let source = Source::read(&path).unwrap();
-        let holes = source.holes(&[place("1:1-1:2")]).unwrap();
+        let holes = source.holes(&[place("1:1-1:2")], &[]).unwrap();
         assert_eq!(holes.segments()[1], Segment::Hole { draft: "a".into() });
         assert_eq!(holes.filled(["x"]), "\u{feff}xb");
     }
@@ -239,7 +253,7 @@ mod tests {
         for (at, expected) in
             [("9:1-9:1", "line 9 is past the end"), ("1:2-1:5", "column 5 is past the end")]
         {
-            let message = source.holes(&[place(at)]).unwrap_err().to_string();
+            let message = source.holes(&[place(at)], &[]).unwrap_err().to_string();
             assert!(message.contains(expected) && message.contains("source.rs"), "{message}");
         }
     }
@@ -248,12 +262,24 @@ mod tests {
     fn several_holes_are_sorted_and_must_be_apart() {
         let (_folder, path) = write_file("a = ;\nb = 1;\n");
         let source = Source::read(&path).unwrap();
-        let holes = source.holes(&[place("2:5-2:6"), place("1:5-1:5")]).unwrap();
+        let holes = source.holes(&[place("2:5-2:6"), place("1:5-1:5")], &[]).unwrap();
         assert_eq!(holes.spans(), [4..4, 10..11]);
         assert_eq!(holes.filled(["x", "yy"]), "a = x;\nb = yy;\n");
         for places in [["1:1-1:3", "1:2-1:4"], ["1:5-1:5", "1:5-1:5"]] {
-            let message = source.holes(&places.map(place)).unwrap_err().to_string();
+            let message = source.holes(&places.map(place), &[]).unwrap_err().to_string();
             assert!(message.contains("overlaps another one"), "{message}");
         }
+    }
+
+    #[test]
+    fn kept_text_cuts_a_hole_in_two() {
+        let (_folder, path) = write_file("let x = a + b;\n");
+        let source = Source::read(&path).unwrap();
+        let holes = source.holes(&[place("1:9-1:14")], &[place("1:10-1:13")]).unwrap();
+        assert_eq!(holes.filled(["1", "2"]), "let x = 1 + 2;\n");
+        let error =
+            |keep| source.holes(&[place("1:9-1:14")], &[place(keep)]).unwrap_err().to_string();
+        assert!(error("1:8-1:10").contains("--keep at 1:8 lies outside the holes"));
+        assert!(error("1:9-1:14").contains("nothing to fill"));
     }
 }

@@ -14,7 +14,9 @@ use crate::edits;
 use crate::error::RequestError;
 use crate::filling::{Filling, spans_of};
 use crate::frames::{FrameToken, Frames};
+use crate::holes::without_kept;
 use crate::planning::doc_place_at;
+use crate::position::{offset_to_position, range_to_offsets};
 use crate::state::{Session, Snapshot};
 use crate::versioned::VersionedDocument;
 use crate::worker::Lane;
@@ -27,6 +29,8 @@ const MOST_ALTERNATIVES: usize = 8;
 pub(crate) struct InfillParams {
     text_document: VersionedDocument,
     ranges: Vec<Range>,
+    #[serde(default)]
+    keep: Vec<Range>,
     mode: Option<Mode>,
     alternatives: Option<usize>,
     max_tokens: Option<usize>,
@@ -89,12 +93,14 @@ struct Stats {
     wall_ms: f64,
 }
 
-/// The ranges of a request, in reading order and as they were sent.
+/// The holes of a request, in reading order and in that of the answer.
 struct Holes {
     /// Bytes of the document's text, ascending.
     spans: Vec<Span<usize>>,
-    /// For each of them the range's place in the request.
+    /// For each of them its place in the answer.
     places: Vec<usize>,
+    /// Their ranges, in the order of the answer: that of the ranges sent, and of the parts that kept text leaves of one.
+    ranges: Vec<Range>,
 }
 
 pub(crate) async fn handle(
@@ -109,7 +115,7 @@ pub(crate) async fn handle(
     let filling = holes.filling(params.kind, &snapshot)?;
     let request = request(&params, session, &snapshot.settings, &filling)?;
     let frames = params.frame_token.map(|token| {
-        let ranges = holes.places.iter().map(|&place| (place, params.ranges[place])).collect();
+        let ranges = holes.places.iter().map(|&place| (place, holes.ranges[place])).collect();
         Frames::new(client.clone(), token, ranges)
     });
     let outcome = match frames {
@@ -125,7 +131,7 @@ pub(crate) async fn handle(
     session.check_unchanged(&snapshot)?;
     let in_sent_order = |fills: &[HoleFill]| {
         let mut filled: Vec<(usize, FilledRange)> = (fills.iter().zip(&holes.places))
-            .map(|(fill, &place)| (place, FilledRange::of(fill, params.ranges[place])))
+            .map(|(fill, &place)| (place, FilledRange::of(fill, holes.ranges[place])))
             .collect();
         filled.sort_by_key(|(place, _)| *place);
         filled.into_iter().map(|(_, filled)| filled).collect::<Vec<_>>()
@@ -154,7 +160,29 @@ pub(crate) async fn handle(
 impl Holes {
     fn of(params: &InfillParams, snapshot: &Snapshot) -> Result<Self, RequestError> {
         let (spans, places) = spans_of(&params.ranges, snapshot)?;
-        Ok(Self { spans, places })
+        if params.keep.is_empty() {
+            return Ok(Self { spans, places, ranges: params.ranges.clone() });
+        }
+        let (text, encoding) = (&snapshot.document.text, snapshot.encoding);
+        let keep: Vec<Span<usize>> =
+            params.keep.iter().map(|range| range_to_offsets(text, *range, encoding)).collect();
+        let pieces = without_kept(&spans, &keep).map_err(|outside| {
+            bad(&format!("keep {outside} lies outside the ranges: keep text within one of them"))
+        })?;
+        if pieces.is_empty() {
+            return Err(bad("keep leaves nothing of the ranges to fill"));
+        }
+        let mut order: Vec<usize> = (0..pieces.len()).collect();
+        order.sort_by_key(|&piece| (places[pieces[piece].1], piece));
+        let position = |offset| offset_to_position(text, offset, encoding);
+        let ranges = order.iter().map(|&piece| {
+            let span = &pieces[piece].0;
+            Range { start: position(span.start), end: position(span.end) }
+        });
+        let ranges = ranges.collect();
+        let mut places = vec![0; pieces.len()];
+        order.iter().enumerate().for_each(|(place, &piece)| places[piece] = place);
+        Ok(Self { spans: pieces.into_iter().map(|(span, _)| span).collect(), places, ranges })
     }
 
     fn filling(&self, kind: HoleKind, snapshot: &Snapshot) -> Result<Filling, RequestError> {

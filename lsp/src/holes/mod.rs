@@ -3,12 +3,14 @@
 //! Functions of their arguments alone; places are bytes of the document.
 
 mod doc_comment;
+mod keep;
 mod repair;
 mod stubs;
 
 use std::ops::Range;
 
 pub use doc_comment::{DocPlace, doc_place};
+pub use keep::without_kept;
 pub use repair::{Judged, suspects};
 pub use stubs::{DEFAULT_MARKER, Stubs, lead, stubs};
 

@@ -41,6 +41,29 @@ async fn ranges_are_filled_in_one_versioned_edit_in_the_order_sent() {
 }
 
 #[tokio::test]
+async fn kept_text_within_a_range_is_no_part_of_any_edit() {
+    let script = Script::always(Act::Fill("x"));
+    let mut client = Client::start(&script).await;
+    client.open(URI, "é = a + b;\nc = ;\n").await;
+    let mut asked = params(&[range((1, 4), (1, 4)), range((0, 4), (0, 9))]);
+    asked["keep"] = json!([range((0, 5), (0, 8))]);
+    let result = client.call(METHOD, asked.clone()).await.unwrap();
+    let expected = [range((1, 4), (1, 4)), range((0, 4), (0, 5)), range((0, 8), (0, 9))];
+    for (index, (expected, text)) in expected.iter().zip(["x2", "x0", "x1"]).enumerate() {
+        assert_eq!(result["holes"][index]["range"], *expected);
+        assert_eq!(result["holes"][index]["newText"], text);
+    }
+    assert_eq!(script.asked()[0].drafts, ["a", "b", ""]);
+    asked["keep"] = json!([range((0, 1), (0, 5))]);
+    let refused = client.call(METHOD, asked.clone()).await;
+    assert_eq!(code(&refused), INVALID_PARAMS);
+    asked["ranges"] = json!([range((0, 4), (0, 9))]);
+    asked["keep"] = json!([range((0, 4), (0, 9))]);
+    assert_eq!(code(&client.call(METHOD, asked).await), INVALID_PARAMS);
+    client.finish().await;
+}
+
+#[tokio::test]
 async fn alternatives_come_behind_the_best() {
     let mut client = Client::start(&Script::always(Act::Fill("x"))).await;
     client.open(URI, "a = ;\n").await;
