@@ -1,6 +1,6 @@
 //! An editor's side of the connection. It fails the test on any message unread and any request unanswered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -31,6 +31,8 @@ pub(crate) struct Client {
     unread_anonymous: Vec<(i64, String)>,
     /// What the server logged for the client: `window/logMessage` and `$/logTrace`.
     log: Vec<Value>,
+    /// What the server's own questions are answered with, in order.
+    answers: VecDeque<Value>,
     has_ended: bool,
 }
 
@@ -69,6 +71,7 @@ impl Client {
             unread: BTreeMap::new(),
             unread_anonymous: Vec::new(),
             log: Vec::new(),
+            answers: VecDeque::new(),
             has_ended: false,
         }
     }
@@ -100,6 +103,20 @@ impl Client {
 
     pub(crate) fn notify(&mut self, method: &str, params: Value) {
         self.send_message(&json!({ "jsonrpc": "2.0", "method": method, "params": params }));
+    }
+
+    /// Answers the server's questions with the `result`s of these; a server that asks without one fails the test.
+    pub(crate) fn give_answers(&mut self, answers: VecDeque<Value>) {
+        self.answers = answers;
+    }
+
+    /// Sends a message of another session as it is. Ids of later requests do not collide with its.
+    pub(crate) fn send_as_recorded(&mut self, message: &Value) {
+        if let Some(id) = message["id"].as_i64() {
+            self.last_id = self.last_id.max(id + 1_000_000);
+            self.unanswered.insert(id);
+        }
+        self.send_message(message);
     }
 
     /// Sends a request without waiting for its answer; returns its id.
@@ -153,6 +170,13 @@ impl Client {
     }
 
     fn file(&mut self, message: &Value) {
+        if let (Some(_), Some(id)) = (message.get("method"), message.get("id")) {
+            let answer = self.answers.pop_front();
+            let answer =
+                answer.unwrap_or_else(|| panic!("a question without an answer: {message}"));
+            self.send_message(&json!({ "jsonrpc": "2.0", "id": id, "result": answer["result"] }));
+            return;
+        }
         let error = message.get("error").map(|error| {
             (error["code"].as_i64().unwrap(), error["message"].as_str().unwrap().to_owned())
         });
@@ -163,6 +187,8 @@ impl Client {
             }
             (None, Some(error)) => self.unread_anonymous.push(error),
             (None, None) if message["method"] == "$/diffcoder/status" => {}
+            // Only who sends a frame token is sent any.
+            (None, None) if message["method"] == "$/diffcoder/frame" => {}
             (None, None)
                 if message["method"] == "window/logMessage"
                     || message["method"] == "$/logTrace" =>
@@ -210,6 +236,11 @@ impl Client {
     /// Leaves in good order, with the pipes still open.
     pub(crate) fn finish(mut self) {
         assert_eq!(self.call("shutdown", Value::Null), Ok(Value::Null));
+        self.exit_after_shutdown();
+    }
+
+    /// The rest of leaving.
+    pub(crate) fn exit_after_shutdown(mut self) {
         self.notify("exit", Value::Null);
         assert_eq!(self.exit_code(), 0);
     }

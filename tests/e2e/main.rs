@@ -8,5 +8,6 @@ mod completion;
 mod edits;
 mod log;
 mod robustness;
+mod sessions;
 mod slow_model;
 mod text;
