@@ -4,7 +4,9 @@ use diffcoder_engine::kernels::adamw::{AdamwStep, adamw_update, sum_of_squares};
 use diffcoder_engine::kernels::cross_entropy::{head_nll, head_nll_backward};
 use diffcoder_engine::kernels::matmul::Precision;
 
-use crate::reference::{assert_close, assert_same_on_any_pool, numbers, wide};
+use crate::reference::{
+    assert_close, assert_same_on_any_pool, differences, numbers, weighted_sum, wide,
+};
 
 struct Case {
     width: usize,
@@ -28,8 +30,12 @@ fn case(rows: usize, width: usize, vocabulary: usize) -> Case {
 
 /// nll, dhidden and dweight by the definition.
 fn plain(case: &Case) -> [Vec<f64>; 3] {
+    plain_at(case, &wide(&case.hidden), &wide(&case.weight))
+}
+
+/// The same at other values of hidden and weight.
+fn plain_at(case: &Case, hidden: &[f64], weight: &[f64]) -> [Vec<f64>; 3] {
     let Case { width, vocabulary, .. } = *case;
-    let (hidden, weight) = (wide(&case.hidden), wide(&case.weight));
     let (mut nll, mut dhidden) = (vec![], vec![0.0; hidden.len()]);
     let mut dweight = vec![0.0; weight.len()];
     for (row, &target) in case.targets.iter().enumerate() {
@@ -58,6 +64,22 @@ fn fused(case: &Case, precision: Precision) -> [Vec<f32>; 3] {
     head_nll(hidden, weight, targets, precision, &mut nll);
     head_nll_backward(hidden, weight, targets, dnll, precision, &mut dhidden, &mut dweight);
     [nll, dhidden, dweight]
+}
+
+#[test]
+fn the_plain_gradient_of_the_head_agrees_with_differences() {
+    let case = case(4, 3, 7);
+    let (hidden, weight) = (wide(&case.hidden), wide(&case.weight));
+    let loss = |hidden: &[f64], weight: &[f64]| {
+        weighted_sum(&plain_at(&case, hidden, weight)[0], &case.dnll)
+    };
+    let [_, dhidden, dweight] = plain(&case);
+    for (analytic, numeric) in [
+        (dhidden, differences(&hidden, |hidden| loss(hidden, &weight))),
+        (dweight, differences(&weight, |weight| loss(&hidden, weight))),
+    ] {
+        assert!(analytic.iter().zip(&numeric).all(|(a, b)| (a - b).abs() < 1e-8));
+    }
 }
 
 #[test]
