@@ -110,6 +110,8 @@ pub struct Sampling {
     pub top_p: f64,
     /// Seed of all randomness of the request.
     pub seed: u64,
+    /// Copy-draft: least confidence of a choice that goes on with what stood behind the same text before, 0 to 1.
+    pub copy: Option<f64>,
 }
 
 /// The unmasking rule of a block.
@@ -128,7 +130,13 @@ pub enum Unmasking {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { unmasking: Unmasking::Threshold(0.95), temperature: 0.0, top_p: 1.0, seed: 0 }
+        Self {
+            unmasking: Unmasking::Threshold(0.95),
+            temperature: 0.0,
+            top_p: 1.0,
+            seed: 0,
+            copy: None,
+        }
     }
 }
 

@@ -260,6 +260,10 @@ pub(crate) struct DecodeArgs {
     /// Seed of the draws
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
+
+    /// Copy-draft: commit a token that goes on with what stood behind the same text before from this confidence on
+    #[arg(long, value_name = "P", value_parser = parse_probability, allow_negative_numbers = true)]
+    copy: Option<f64>,
 }
 
 /// A hole's two ends; equal at a cursor.
@@ -351,7 +355,13 @@ impl DecodeArgs {
             (None, Some(threshold)) => Unmasking::Threshold(threshold),
             (None, None) => settings.unmasking(),
         };
-        Sampling { unmasking, temperature: self.temperature, top_p: self.top_p, seed: self.seed }
+        Sampling {
+            unmasking,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            seed: self.seed,
+            copy: self.copy,
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Canvas {
     bans: Vec<(usize, u32)>,
     /// What the generated text must begin with.
     lead: Option<Lead>,
+    /// Tokens of the prompt up to the end of the text before the hole.
+    before_hole: usize,
 }
 
 /// State of one generated position.
@@ -45,7 +47,18 @@ impl Canvas {
             cells: region.iter().map(cell).collect(),
             bans: Vec::new(),
             lead: None,
+            before_hole: 0,
         }
+    }
+
+    /// The same, whose first `tokens` tokens end with the text before the hole.
+    pub fn with_text_before(self, tokens: usize) -> Self {
+        Self { before_hole: tokens.min(self.prompt_len), ..self }
+    }
+
+    /// The prompt up to the end of the text before the hole; empty where that is not known.
+    pub(super) fn before_hole(&self) -> &[u32] {
+        &self.tokens[..self.before_hole]
     }
 
     /// The same, whose text has to begin with `lead`.

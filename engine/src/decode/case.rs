@@ -90,7 +90,7 @@ impl StableCase {
             Some(threshold) => Unmasking::Threshold(threshold),
         };
         let stop = StopRule::FullBlock { eos: eos_id };
-        Ok(DecodeRule { block_length, unmasking, stop, commit })
+        Ok(DecodeRule { block_length, unmasking, stop, commit, copy: None })
     }
 
     /// Decodes the case's canvas; returns the outcome, prompt and result, and the cache as it was left.

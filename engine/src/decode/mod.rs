@@ -6,6 +6,7 @@
 
 pub mod canvas;
 pub mod case;
+pub mod copy;
 pub mod lead;
 pub mod policy;
 pub mod sample;
@@ -116,6 +117,8 @@ pub struct DecodeRule {
     pub stop: StopRule,
     /// When decided blocks enter the cache.
     pub commit: CommitMode,
+    /// Least confidence of a choice that agrees with a copied draft; `None` copies nothing. See [`copy`].
+    pub copy: Option<f64>,
 }
 
 /// Why a decode should not go on.
@@ -388,10 +391,48 @@ impl<M: Forward> Run<'_, M> {
                     && !(0..index).all(|left| picked.contains(&left))
         };
         let call = self.forwards.calls();
-        for index in policy::pick(rule.unmasking, turn.planned, &confidences, waits) {
+        let mut picked = policy::pick(rule.unmasking, turn.planned, &confidences, waits);
+        if let Some(least) = rule.copy.filter(|_| lead.is_none()) {
+            self.agree_with_copy(least, masked, &choices, &mut picked);
+        }
+        for index in picked {
             let (position, Choice { token, confidence }) = (masked[index], choices[index]);
             self.canvas.commit(position, token, confidence);
             self.events.push(CommitEvent { call, position, token, confidence });
+        }
+    }
+
+    /// Adds to `picked` the masks, from the first one on, whose choices go on with what stood behind the same text before.
+    fn agree_with_copy(
+        &self,
+        least: f64,
+        masked: &[usize],
+        choices: &[Choice],
+        picked: &mut Vec<usize>,
+    ) {
+        let (Some(&first), Some(&last)) = (masked.first(), masked.last()) else { return };
+        let tokens = self.canvas.tokens();
+        let history =
+            [self.canvas.before_hole(), &tokens[self.canvas.prompt_len()..first]].concat();
+        for (position, &drafted) in
+            (first..=last).zip(copy::continuation(&history, last + 1 - first))
+        {
+            let Ok(index) = masked.binary_search(&position) else {
+                if tokens[position] == drafted {
+                    continue;
+                }
+                return;
+            };
+            let Choice { token, confidence } = choices[index];
+            if token != drafted {
+                return;
+            }
+            if !picked.contains(&index) {
+                if confidence < least {
+                    return;
+                }
+                picked.push(index);
+            }
         }
     }
 

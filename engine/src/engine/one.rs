@@ -41,6 +41,8 @@ pub(super) struct Opening {
     pub(super) lead: String,
     /// Tokens that the fill may have besides those that the request grants, as long as the context has room for them.
     pub(super) surplus: usize,
+    /// Tokens of the prompt up to the end of the text before the hole; 0 where that does not stand as it is.
+    pub(super) before_hole: usize,
     /// How an answer ends, where the fill is one.
     pub(super) answer: Option<Answer>,
 }
@@ -170,7 +172,9 @@ impl Engine {
         let end = (prompt.len() + tokens).next_multiple_of(self.serving.block_length);
         let mask = self.tokenizer.special().mask;
         let lead = self.token_bytes.as_ref().and_then(|tokens| Lead::new(&opening.lead, tokens));
-        Canvas::masks(prompt, end - prompt.len(), mask).with_lead(lead)
+        Canvas::masks(prompt, end - prompt.len(), mask)
+            .with_lead(lead)
+            .with_text_before(opening.before_hole)
     }
 
     /// Most tokens of a fill: the surplus takes none of the request's, as long as the context has room for both.
@@ -190,6 +194,7 @@ impl Engine {
             unmasking: sampling.unmasking,
             stop: StopRule::Decided { eos: self.tokenizer.special().eos },
             commit: CommitMode::Fused,
+            copy: sampling.copy,
         };
         Decoder { model: &self.model, rule, sampler }
     }

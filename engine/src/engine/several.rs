@@ -135,13 +135,14 @@ impl Engine {
             _ => Cow::Owned(format!("{}#{hole}", request.document_key)),
         };
         let prompt = layout.prompt(left, &right, self.windows.of(&key))?;
-        self.opening(prompt.tokens, lead)
+        let before_hole = format.before_hole(&prompt.tokens, prompt.rest_tokens);
+        Ok(Opening { before_hole, ..self.opening(prompt.tokens, lead)? })
     }
 
     /// A fill behind `tokens` that has to begin with `lead`.
     fn opening(&self, tokens: Vec<u32>, lead: &str) -> Result<Opening, InfillError> {
         let surplus = self.tokenizer.encode(lead)?.len();
-        Ok(Opening { tokens, lead: lead.to_owned(), surplus, answer: None })
+        Ok(Opening { tokens, lead: lead.to_owned(), surplus, before_hole: 0, answer: None })
     }
 
     /// A part that is written anew as an instruction says; it may be as long as it was in addition to what is granted.
@@ -163,7 +164,7 @@ impl Engine {
         let ChatPrompt { tokens, fence } =
             template.prompt(&self.tokenizer, rewrite, most, windows)?;
         let answer = Some(Answer { fence, line_end: rewrite.part.ends_with('\n') });
-        Ok(Opening { tokens, lead: String::new(), surplus, answer })
+        Ok(Opening { tokens, lead: String::new(), surplus, before_hole: 0, answer })
     }
 
     /// Text before a hole, cut where the fill begins.

@@ -86,6 +86,12 @@ impl PromptFormat {
         Ok(tokens)
     }
 
+    /// Of a prompt for one hole with `rest` tokens of R: tokens up to the end of P.
+    pub fn before_hole(self, prompt: &[u32], rest: usize) -> usize {
+        let behind = 1 + if rest > 0 { rest + 1 } else { 0 };
+        prompt.len().saturating_sub(behind)
+    }
+
     /// After [`Self::assemble`] for several holes: `<[fim-middle]>` up to the next block edge, where the first fill opens.
     pub fn align_fills(self, tokens: &mut Vec<u32>, block_length: usize) {
         if let Some(&middle) = tokens.last() {
@@ -112,5 +118,12 @@ mod tests {
         assert_eq!(split("\rx"), ("", "x"));
         assert_eq!(split("end"), ("end", ""));
         assert_eq!(PromptFormat::SeedFim.split_right(")\nx"), ("", ")\nx"));
+    }
+
+    #[test]
+    fn the_text_before_the_hole_ends_before_the_rest_of_its_line() {
+        // [suffix] 7 [prefix] 8 9 ([rest] 6) [middle]
+        assert_eq!(PromptFormat::Holes.before_hole(&[1, 7, 2, 8, 9, 3], 0), 5);
+        assert_eq!(PromptFormat::Holes.before_hole(&[1, 7, 2, 8, 9, 4, 6, 3], 1), 5);
     }
 }

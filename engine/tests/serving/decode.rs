@@ -19,7 +19,13 @@ const EOS: u32 = 2;
 const ONE_A_STEP: Unmasking = Unmasking::Static { steps_per_block: 4 };
 
 fn rule(unmasking: Unmasking, commit: CommitMode) -> DecodeRule {
-    DecodeRule { block_length: 4, unmasking, stop: StopRule::Decided { eos: EOS }, commit }
+    DecodeRule {
+        block_length: 4,
+        unmasking,
+        stop: StopRule::Decided { eos: EOS },
+        commit,
+        copy: None,
+    }
 }
 
 fn sampler() -> Sampler {
@@ -239,4 +245,30 @@ fn a_deadline_leaves_the_gapless_start() {
         canvas.gapless()
     };
     assert_eq!([gapless(0), gapless(1), gapless(2), gapless(3)], [0, 0, 2, 2]);
+}
+
+#[test]
+fn choices_that_agree_with_a_copy_need_less_confidence() {
+    // "8 9 10 11 12 13 14 15" stood before; the hole comes behind "8 9 10".
+    let prompt = [8, 9, 10, 11, 12, 13, 14, 15, 1, 8, 9, 10];
+    let decode = |copy: Option<f64>, disagrees_at: usize, text_before: usize| {
+        // Sure enough for the draft, not for the threshold.
+        let model = Scripted::new(move |position, _| {
+            let token = if position == disagrees_at { 3 } else { 11 + (position - 12) as u32 };
+            sure(token, 0.6)
+        });
+        let mut canvas = Canvas::masks(&prompt, 4, MASK).with_text_before(text_before);
+        let rule = DecodeRule { copy, ..rule(Unmasking::Threshold(0.95), CommitMode::Fused) };
+        let (outcome, _) = run(&model, &mut canvas, rule, &mut Unwatched);
+        (canvas.generated().to_vec(), outcome.forwards.denoise)
+    };
+    let nowhere = usize::MAX;
+    let whole = vec![11, 12, 13, 14];
+    assert_eq!(decode(None, nowhere, 12), (whole.clone(), 4));
+    assert_eq!(decode(Some(0.5), nowhere, 12), (whole.clone(), 1));
+    assert_eq!(decode(Some(0.7), nowhere, 12), (whole.clone(), 4));
+    // Nothing is known of the text before.
+    assert_eq!(decode(Some(0.5), nowhere, 0), (whole, 4));
+    // From the first disagreement on each token needs a forward, and the model has its way.
+    assert_eq!(decode(Some(0.5), 14, 12), (vec![11, 12, 3, 14], 3));
 }

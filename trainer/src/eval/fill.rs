@@ -32,12 +32,16 @@ pub(super) struct Serving {
     /// Added to the logit of the end token; the model's own by default.
     #[arg(long, allow_negative_numbers = true)]
     end_bias: Option<f32>,
+    /// Copy-draft: least confidence of a token that goes on with what stood behind the same text before.
+    #[arg(long)]
+    copy: Option<f64>,
 }
 
 /// An engine that fills one hole after another.
 pub(super) struct Filler {
     engine: Engine,
     unmasking: Unmasking,
+    copy: Option<f64>,
     asked: usize,
 }
 
@@ -66,7 +70,7 @@ impl Filler {
             Some(bias) => engine.with_end_bias(bias),
             None => engine,
         };
-        Ok(Self { engine, unmasking, asked: 0 })
+        Ok(Self { engine, unmasking, copy: serving.copy, asked: 0 })
     }
 
     /// Fills the hole between two texts with at most `max_tokens` tokens.
@@ -81,7 +85,11 @@ impl Filler {
         ];
         let request = InfillRequest {
             limits: InfillLimits { max_tokens, ..InfillLimits::default() },
-            sampling: Sampling { unmasking: self.unmasking, ..Sampling::default() },
+            sampling: Sampling {
+                unmasking: self.unmasking,
+                copy: self.copy,
+                ..Sampling::default()
+            },
             ..InfillRequest::new(document_key, segments)
         };
         let mut infill = self.engine.infill(&request, &CancelToken::new(), &mut |_| ())?;
@@ -113,7 +121,11 @@ impl Filler {
         segments.push(Segment::Text(text[from..].into()));
         let request = InfillRequest {
             limits: InfillLimits { max_tokens, ..InfillLimits::default() },
-            sampling: Sampling { unmasking: self.unmasking, ..Sampling::default() },
+            sampling: Sampling {
+                unmasking: self.unmasking,
+                copy: self.copy,
+                ..Sampling::default()
+            },
             mode,
             ..InfillRequest::new(document_key, segments)
         };
