@@ -1,6 +1,6 @@
 //! `cargo xtask e2e`: the VS Code extension and the Neovim plugin in the real editors, with the built server.
 //!
-//! `--images` writes the pictures of the VS Code extension's README. What they need comes from package registries and goes
+//! `--images` writes the pictures of both READMEs. What they need comes from package registries and goes
 //! into `target/e2e`, or `--cache DIR`, once. Needs Linux with Node 20, npm, pip and apt; Chromium is Debian's, which root
 //! can install.
 
@@ -154,6 +154,9 @@ fn tests(place: &Place, arguments: &Arguments, server: &Path) -> Result<Vec<&'st
     if arguments.includes(Editor::Nvim) {
         let mut command = place.command("editors/nvim/test/run.sh", ".");
         command.arg("--server").arg(server).arg("--cache").arg(place.cache.join("nvim"));
+        if arguments.images {
+            command.arg("--images");
+        }
         part("Neovim", &mut command)?;
     }
     Ok(failed)
