@@ -50,7 +50,7 @@ export const tests = {
 
   async 'the walkthrough shows its steps'(bench, { images }) {
     await bench.command('Welcome: Open Walkthrough...');
-    const input = bench.page.locator('.quick-input-widget input');
+    const input = bench.quickInput;
     await input.fill('Fill holes in code');
     await bench.page.locator('.quick-input-list .monaco-list-row.focused', { hasText: 'Fill holes in code' }).first().waitFor();
     await bench.press('Enter');

@@ -18,6 +18,11 @@ test('every command that is announced is registered, and the other way round', (
   assert.deepEqual(registered.sort(), announced.sort());
 });
 
+test('the oldest VS Code that is allowed is the oldest one that is tested', () => {
+  const [, oldest] = /oldest: \{\s+vscode: '([\d.]+)\.\d+'/.exec(read('test/e2e/setup.mjs')) ?? [];
+  assert.equal(manifest.engines.vscode, `^${oldest}.0`);
+});
+
 test('every setting that is read is announced', () => {
   const announced = Object.keys(manifest.contributes.configuration.properties);
   const reads = [...read('src/config.ts').matchAll(/(?:settings|section\([^)]*\))\.get\('([\w.]+)'/g)].map(([, name]) => `diffcoder.${name}`);
