@@ -69,6 +69,24 @@ test('every text of the manifest is there, in every language, and none is left o
   }
 });
 
+test('every step of the walkthrough has its picture or text, in every language, and an end that can come', () => {
+  const commands = manifest.contributes.commands.map(({ command }: { command: string }) => command);
+  const [{ steps }] = manifest.contributes.walkthroughs;
+  assert.ok(steps.length >= 8);
+  for (const { id, media, completionEvents } of steps) {
+    const files = media.image ? [media.image] : [media.markdown, media.markdown.replace(/md$/, 'nls.de.md')];
+    for (const file of files) assert.ok(fs.existsSync(path.join(EXTENSION_FOLDER, file)), `${id}: ${file}`);
+    assert.ok(completionEvents.length > 0, id);
+    for (const event of completionEvents) {
+      const [kind, name] = event.split(':');
+      if (kind === 'onCommand' && name.startsWith('diffcoder.')) assert.ok(commands.includes(name), event);
+      if (kind === 'onSettingChanged') assert.ok(name in manifest.contributes.configuration.properties, event);
+    }
+  }
+  const texts = fs.readdirSync(EXTENSION_FOLDER).filter((each) => each.startsWith('package.nls')).map(read).join('\n');
+  for (const [, command] of texts.matchAll(/\(command:(diffcoder\.[\w.]+)/g)) assert.ok(commands.includes(command), command);
+});
+
 test('every text of the code is in every bundle, with the same placeholders, and none is left over', () => {
   const texts = [...sources.matchAll(/\bt\(\s*(?:'((?:[^'\\]|\\.)*)')/g)].map(([, text]) => (text ?? '').replaceAll("\\'", "'"));
   assert.ok(texts.length > 30);
