@@ -110,7 +110,9 @@ export function activate(context: vscode.ExtensionContext): void {
     }),
   );
   status.update();
-  void running.start();
+  // Afterwards: whoever waits for this activation need not wait for the language client, too.
+  const start = setImmediate(() => void running.start());
+  context.subscriptions.push({ dispose: () => clearImmediate(start) });
 }
 
 export async function deactivate(): Promise<void> {

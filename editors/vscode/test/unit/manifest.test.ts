@@ -23,6 +23,15 @@ test('the oldest VS Code that is allowed is the oldest one that is tested', () =
   assert.equal(manifest.engines.vscode, `^${oldest}.0`);
 });
 
+test('activation does not load the language client', () => {
+  for (const name of fs.readdirSync(path.join(EXTENSION_FOLDER, 'src'))) {
+    const loads = /^(?:import|export) (?!type )[^;]*'vscode-languageclient/m.test(read(path.join('src', name)));
+    assert.equal(loads, name === 'language_client.ts', name);
+    const isStatic = /^import (?!type )[^;]*'\.\/language_client/m.test(read(path.join('src', name)));
+    assert.ok(!isStatic, name);
+  }
+});
+
 test('every setting that is read is announced', () => {
   const announced = Object.keys(manifest.contributes.configuration.properties);
   const reads = [...read('src/config.ts').matchAll(/(?:settings|section\([^)]*\))\.get\('([\w.]+)'/g)].map(([, name]) => `diffcoder.${name}`);
