@@ -5,7 +5,7 @@ import * as vscode from 'vscode';
 import { SELECTOR } from './client.ts';
 import { withoutMarks } from './example.ts';
 
-const EXAMPLE = ['media', 'walkthrough', 'example.rs'];
+const EXAMPLE = ['media', 'walkthrough', 'example.rs.txt'];
 
 export async function openWalkthrough(extensionId: string): Promise<void> {
   await vscode.commands.executeCommand('workbench.action.openWalkthrough', `${extensionId}#start`, false);
