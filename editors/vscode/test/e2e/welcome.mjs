@@ -1,6 +1,7 @@
 // First use: the walkthrough with its example, and the steps that count as done.
 
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import path from 'node:path';
 
 import { files, fillsAt, offsetsAfter } from './files.mjs';
@@ -39,6 +40,11 @@ async function visibleText(bench) {
   return lines.join('\n').replaceAll('\u00a0', ' ');
 }
 
+const EXAMPLE = fs.readFileSync(new URL('../../media/walkthrough/example.rs.txt', import.meta.url), 'utf8').replaceAll('\u00a6', '');
+
+/** Where the three assertions end. */
+const holesOf = (text) => offsetsAfter(text, 'numbers.').filter((offset) => text[offset] === '\n');
+
 export const tests = {
   async 'the example opens with three cursors'(bench, { images }) {
     await bench.openFile('budget.rs');
@@ -74,15 +80,21 @@ export const tests = {
   async 'its buttons lead through an infill of the example'(bench) {
     await click(bench, 'Try it on an example', 'Open the Example');
     await until('three cursors', async () => (await bench.page.locator('.editor-instance .monaco-editor.focused .cursor').count()) === 3);
-    const before = await visibleText(bench);
     await click(bench, 'Fill several holes at once', 'Infill Selection(s)');
     await bench.waitForStatus(/Infill 1 of 1: accept or reject/);
     await click(bench, 'Take it, or have it drawn again', 'Accept');
     await bench.waitForStatus(/Ready/);
     for (const title of ['Try it on an example', 'Fill several holes at once', 'Take it, or have it drawn again']) await waitUntilDone(bench, title);
     await bench.press('Control+2');
-    const fills = fillsAt(before, await visibleText(bench), offsetsAfter(before, 'numbers.').filter((offset) => before[offset] === '\n'));
+    let seen = '';
+    const fills = await until('the fills are in the text, and nothing else', async () => {
+      seen = await visibleText(bench);
+      try {
+        return fillsAt(EXAMPLE, seen, holesOf(EXAMPLE));
+      } catch {
+        return undefined;
+      }
+    }).catch((error) => assert.fail(`${error.message}: ${JSON.stringify(seen)}`));
     assert.ok(fills.some((fill) => fill !== ''), JSON.stringify(fills));
   },
-
 };
