@@ -1,4 +1,4 @@
-// Bundles the extension into dist/extension.js, with the notices of the packages that go into it.
+// Bundles the extension into dist/extension.js, and the language client, which is loaded later, into dist/language_client.js, with the notices of the packages that go into it.
 
 import { build } from 'esbuild';
 import fs from 'node:fs';
@@ -9,8 +9,8 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 
 const { metafile } = await build({
   absWorkingDir: here,
-  entryPoints: ['src/extension.ts'],
-  outfile: 'dist/extension.js',
+  entryPoints: ['src/extension.ts', 'src/language_client.ts'],
+  outdir: 'dist',
   bundle: true,
   minify: true,
   metafile: true,
@@ -19,8 +19,16 @@ const { metafile } = await build({
   target: 'node20',
   format: 'cjs',
   external: ['vscode'],
+  plugins: [{ name: 'later', setup: (build) => build.onResolve({ filter: /^\.\/language_client\.ts$/ }, later) }],
+  // `require` in place of `import()`, which an extension host may not let in between.
+  supported: { 'dynamic-import': false },
   logLevel: 'warning',
 });
+
+/** What is imported when it is needed stays a file of its own. */
+function later({ kind }) {
+  return kind === 'dynamic-import' ? { path: './language_client.js', external: true } : undefined;
+}
 
 const folders = new Set(
   Object.keys(metafile.inputs).flatMap((input) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1] ?? []),

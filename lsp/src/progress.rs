@@ -45,8 +45,9 @@ async fn announce(
     if is_ours && client.create_work_done_progress(token.clone()).await.is_err() {
         return;
     }
-    if end.try_recv() == Err(oneshot::error::TryRecvError::Closed) {
-        // Done before the client was ready to show it.
+    if !is_ours && end.try_recv() == Err(oneshot::error::TryRecvError::Closed) {
+        // Done before anything was shown. A token that the client made for us must end, though: Helix, which answers only
+        // once it has the result, shows it from then on.
         return;
     }
     let progress = client.progress(token, title).with_cancel_button().begin().await;

@@ -1,6 +1,6 @@
 //! `cargo xtask e2e`: the VS Code extension and the Neovim plugin in the real editors, with the built server.
 //!
-//! `--images` writes the pictures of the VS Code extension's README. What they need comes from package registries and goes
+//! `--images` writes the pictures of both READMEs. What they need comes from package registries and goes
 //! into `target/e2e`, or `--cache DIR`, once. Needs Linux with Node 20, npm, pip and apt; Chromium is Debian's, which root
 //! can install.
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-const USAGE: &str = "usage: cargo xtask e2e [--only vscode|nvim] [--images] [--server PATH] [--cache DIR] [--setup]";
+const USAGE: &str = "usage: cargo xtask e2e [--only vscode|nvim] [--vscode-version newest|oldest] [--images] [--server PATH] [--cache DIR] [--setup]";
 /// Whatever the tests start inherits this variable; whoever has it at the end was left behind.
 const MARK: &str = "XTASK_E2E_RUN";
 /// For a process that was told to end.
@@ -28,6 +28,8 @@ enum Editor {
 #[derive(Default)]
 struct Arguments {
     only: Option<Editor>,
+    /// Which VS Code, if not the newest; its runner knows the names.
+    vscode_version: Option<String>,
     images: bool,
     setup_only: bool,
     server: Option<PathBuf>,
@@ -49,6 +51,7 @@ impl Arguments {
                         other => bail!("there are no tests for \"{other}\"; {USAGE}"),
                     });
                 }
+                "--vscode-version" => arguments.vscode_version = Some((*value()?).to_owned()),
                 "--server" => arguments.server = Some(PathBuf::from(value()?)),
                 "--cache" => arguments.cache = Some(PathBuf::from(value()?)),
                 "--images" => arguments.images = true,
@@ -115,8 +118,8 @@ fn build(root: &Path) -> Result<PathBuf> {
 
 fn set_up(place: &Place, arguments: &Arguments) -> Result<()> {
     if arguments.includes(Editor::Vscode) {
-        let mut command = place.command("node", "editors/vscode");
-        command.args(["test/e2e/run.mjs", "--setup", "--cache"]).arg(place.cache.join("vscode"));
+        let mut command = place.vscode(arguments);
+        command.arg("--setup");
         ensure!(succeeds(&mut command)?, "VS Code cannot be set up");
     }
     if arguments.includes(Editor::Nvim) {
@@ -143,9 +146,8 @@ fn tests(place: &Place, arguments: &Arguments, server: &Path) -> Result<Vec<&'st
         for (name, script) in [("VS Code types", "check"), ("VS Code unit tests", "test")] {
             part(name, place.command("npm", "editors/vscode").args(["run", "--silent", script]))?;
         }
-        let mut command = place.command("node", "editors/vscode");
-        command.args(["test/e2e/run.mjs", "--server"]).arg(server);
-        command.arg("--cache").arg(place.cache.join("vscode"));
+        let mut command = place.vscode(arguments);
+        command.arg("--server").arg(server);
         if arguments.images {
             command.arg("--images");
         }
@@ -154,6 +156,9 @@ fn tests(place: &Place, arguments: &Arguments, server: &Path) -> Result<Vec<&'st
     if arguments.includes(Editor::Nvim) {
         let mut command = place.command("editors/nvim/test/run.sh", ".");
         command.arg("--server").arg(server).arg("--cache").arg(place.cache.join("nvim"));
+        if arguments.images {
+            command.arg("--images");
+        }
         part("Neovim", &mut command)?;
     }
     Ok(failed)
@@ -165,6 +170,16 @@ impl Place<'_> {
         let path = self.root.join(program);
         let mut command = if path.is_file() { Command::new(path) } else { Command::new(program) };
         command.current_dir(self.root.join(folder)).env(MARK, &self.mark);
+        command
+    }
+
+    /// The runner of VS Code's tests.
+    fn vscode(&self, arguments: &Arguments) -> Command {
+        let mut command = self.command("node", "editors/vscode");
+        command.args(["test/e2e/run.mjs", "--cache"]).arg(self.cache.join("vscode"));
+        if let Some(version) = &arguments.vscode_version {
+            command.args(["--vscode-version", version]);
+        }
         command
     }
 }

@@ -14,4 +14,8 @@ for _, folder in ipairs({ 'unit', 'e2e' }) do
     dofile(file)
   end
 end
+if (vim.env.EDITOR_TEST_IMAGES or '') ~= '' then
+  harness.suite = 'pictures'
+  dofile(here .. '/pictures.lua')
+end
 harness.finish()

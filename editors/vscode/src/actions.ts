@@ -1,7 +1,6 @@
 // What can be done besides filling the selections: repair, fill all holes, rewrite, doc comment, alternatives.
 
 import * as vscode from 'vscode';
-import { LSPErrorCodes } from 'vscode-languageclient/node';
 
 import { obstacle, type Action } from './abilities.ts';
 import type { Server } from './client.ts';
@@ -9,7 +8,7 @@ import { infillSettings } from './config.ts';
 import type { Infill, Wish } from './infill.ts';
 import { askInstruction } from './instruction.ts';
 import { holesOf, type Span } from './places.ts';
-import { HOLES, type HolesKind, type HolesParams, type HolesResult } from './protocol.ts';
+import { HOLES, REQUEST_CANCELLED, type HolesKind, type HolesParams, type HolesResult } from './protocol.ts';
 
 /** Results that Alternatives asks for, unless the setting asks for more. */
 const ALTERNATIVES = 4;
@@ -76,7 +75,7 @@ export class Actions {
       holes = plan.holes.map((hole) => hole.range);
     } catch (error) {
       const { code, message } = error as { code?: number; message?: string };
-      if (code === LSPErrorCodes.RequestCancelled) return;
+      if (code === REQUEST_CANCELLED) return;
       const why = message ?? String(error);
       return this.infill.refuse(t('The infill failed: {0}', why), { kind: 'error', message: why });
     }

@@ -3,14 +3,7 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as vscode from 'vscode';
-import {
-  CloseAction,
-  ErrorAction,
-  LanguageClient,
-  TransportKind,
-  type LanguageClientOptions,
-  type Middleware,
-} from 'vscode-languageclient/node';
+import type { LanguageClient, LanguageClientOptions, Middleware } from 'vscode-languageclient/node';
 
 import { abilitiesOf, type Abilities } from './abilities.ts';
 import { Backoff } from './backoff.ts';
@@ -23,6 +16,7 @@ import { missingText, type ServerState } from './status_text.ts';
 /** Documents that the server sees. */
 export const SELECTOR: readonly { scheme: string }[] = [{ scheme: 'file' }, { scheme: 'untitled' }];
 const STOP_TIMEOUT_MS = 2_000;
+type Library = typeof import('./language_client.ts');
 const t = vscode.l10n.t;
 
 export class Server implements vscode.Disposable {
@@ -32,6 +26,8 @@ export class Server implements vscode.Disposable {
   private client: LanguageClient | undefined;
   private readonly backoff = new Backoff();
   private timer: NodeJS.Timeout | undefined;
+  /** Counts starts and stops: a start that was overtaken while it waited ends there. */
+  private n_turns = 0;
   private readonly stateEmitter = new vscode.EventEmitter<ServerState>();
   readonly onDidChangeState = this.stateEmitter.event;
   private readonly frameEmitter = new vscode.EventEmitter<Frame>();
@@ -71,7 +67,10 @@ export class Server implements vscode.Disposable {
     }
     this.log.info(`server: ${found.file} (${found.source})`);
     this.become({ kind: 'starting' });
-    const client = this.newClient(found.file, settings);
+    const turn = ++this.n_turns;
+    const library = await import('./language_client.ts');
+    if (turn !== this.n_turns) return;
+    const client = this.newClient(library, found.file, settings);
     this.client = client;
     try {
       await client.start();
@@ -90,6 +89,7 @@ export class Server implements vscode.Disposable {
   /** Stops the server and waits until its process is gone. */
   async stop(): Promise<void> {
     clearTimeout(this.timer);
+    this.n_turns += 1;
     const client = this.client;
     this.client = undefined;
     this.become({ kind: 'stopped' });
@@ -127,7 +127,8 @@ export class Server implements vscode.Disposable {
     });
   }
 
-  private newClient(command: string, settings: ServerSettings): LanguageClient {
+  private newClient(library: Library, command: string, settings: ServerSettings): LanguageClient {
+    const { CloseAction, ErrorAction, TransportKind } = library;
     const { args, environment } = launchOf(settings);
     const options: LanguageClientOptions = {
       documentSelector: [...SELECTOR],
@@ -150,7 +151,7 @@ export class Server implements vscode.Disposable {
       transport: TransportKind.stdio,
       options: { env: { ...process.env, ...environment } },
     };
-    const client = new LanguageClient('diffcoder', 'diffcoder', { run: server, debug: server }, options);
+    const client = new library.LanguageClient('diffcoder', 'diffcoder', { run: server, debug: server }, options);
     client.onNotification(FRAME, (frame: Frame) => this.frameEmitter.fire(frame));
     client.onNotification(STATUS_CHANGED, (status: ModelStatus) => {
       if (this.client === client) this.modelIs(status);

@@ -11,6 +11,7 @@ import { registerLenses } from './lenses.ts';
 import { chooseModel, DoctorReport, showMenu } from './menu.ts';
 import { Status } from './status.ts';
 import { suggestionMiddleware } from './suggestions.ts';
+import { inEditor, openExample, openWalkthrough } from './welcome.ts';
 
 let server: Server | undefined;
 
@@ -45,13 +46,13 @@ export function activate(context: vscode.ExtensionContext): void {
   const heatMap: HeatMap = new HeatMap(running, (message) => infill.refuse(message, { kind: 'error', message }));
 
   const commands: Record<string, (argument: never) => unknown> = {
-    'diffcoder.infill': () => actions.run('infill'),
-    'diffcoder.rewrite': () => actions.run('rewrite'),
-    'diffcoder.repair': () => actions.run('repair'),
-    'diffcoder.fillAll': () => actions.run('fillAll'),
-    'diffcoder.docComment': () => actions.run('docComment'),
-    'diffcoder.alternatives': () => actions.run('alternatives'),
-    'diffcoder.heatMap': () => heatMap.toggle(),
+    'diffcoder.infill': () => inEditor(() => actions.run('infill')),
+    'diffcoder.rewrite': () => inEditor(() => actions.run('rewrite')),
+    'diffcoder.repair': () => inEditor(() => actions.run('repair')),
+    'diffcoder.fillAll': () => inEditor(() => actions.run('fillAll')),
+    'diffcoder.docComment': () => inEditor(() => actions.run('docComment')),
+    'diffcoder.alternatives': () => inEditor(() => actions.run('alternatives')),
+    'diffcoder.heatMap': () => inEditor(() => heatMap.toggle()),
     'diffcoder.heatMap.next': () => heatMap.go(1),
     'diffcoder.heatMap.previous': () => heatMap.go(-1),
     'diffcoder.heatMap.alternatives': () => heatMap.choose(),
@@ -59,7 +60,7 @@ export function activate(context: vscode.ExtensionContext): void {
     'diffcoder.infill.cancel': () => infill.cancel(),
     'diffcoder.infill.accept': () => infill.accept(),
     'diffcoder.infill.reject': () => infill.reject(),
-    'diffcoder.infill.retry': () => infill.retry(),
+    'diffcoder.infill.retry': () => inEditor(() => infill.retry()),
     'diffcoder.infill.nextAlternative': () => infill.turn(1),
     'diffcoder.infill.previousAlternative': () => infill.turn(-1),
     'diffcoder.menu': () => showMenu(status.lines(), paused, running),
@@ -76,6 +77,8 @@ export function activate(context: vscode.ExtensionContext): void {
     'diffcoder.unload': () => running.setLoaded(false),
     'diffcoder.reload': () => running.setLoaded(true),
     'diffcoder.restart': () => running.restart(),
+    'diffcoder.welcome': () => openWalkthrough(context.extension.id),
+    'diffcoder.example': () => openExample(context.extensionUri),
     'diffcoder.doctor': () => report.show(running),
     'diffcoder.showLog': () => log.show(),
   };
@@ -107,7 +110,9 @@ export function activate(context: vscode.ExtensionContext): void {
     }),
   );
   status.update();
-  void running.start();
+  // Afterwards: whoever waits for this activation need not wait for the language client, too.
+  const start = setImmediate(() => void running.start());
+  context.subscriptions.push({ dispose: () => clearImmediate(start) });
 }
 
 export async function deactivate(): Promise<void> {

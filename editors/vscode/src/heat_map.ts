@@ -2,13 +2,12 @@
 
 import * as vscode from 'vscode';
 import { CancellationTokenSource } from 'vscode';
-import { LSPErrorCodes } from 'vscode-languageclient/node';
 
 import { SELECTOR, type Server } from './client.ts';
 import { LEVELS, alternativesTo, codeSpan, isVisible, levelOf, neighbour, percent, pieces, tokenAt } from './heat.ts';
 import { oneLine } from './canvas.ts';
 import type { Span } from './places.ts';
-import { SCORE, type ScoreParams, type ScoreResult, type ScoredToken } from './protocol.ts';
+import { CONTENT_MODIFIED, REQUEST_CANCELLED, SCORE, type ScoreParams, type ScoreResult, type ScoredToken } from './protocol.ts';
 import { rangeOf } from './ranges.ts';
 
 const ALTERNATIVES = 5;
@@ -162,7 +161,7 @@ export class HeatMap implements vscode.Disposable {
       this.changed();
     } catch (error) {
       const { code, message } = error as { code?: number; message?: string };
-      const isStale = code === LSPErrorCodes.RequestCancelled || code === LSPErrorCodes.ContentModified;
+      const isStale = code === REQUEST_CANCELLED || code === CONTENT_MODIFIED;
       // What took its place, or the change of the document, starts anew.
       if (token.isCancellationRequested || isStale) return;
       this.remove(document);

@@ -2,14 +2,13 @@
 
 import * as vscode from 'vscode';
 import { CancellationTokenSource } from 'vscode';
-import { LSPErrorCodes } from 'vscode-languageclient/node';
 
 import type { Server } from './client.ts';
 import { announces, infillSettings } from './config.ts';
 import { DenoiseView } from './denoise_view.ts';
 import type { Span } from './places.ts';
 import { Proposal } from './proposal.ts';
-import { INFILL, type FilledHole, type InfillParams, type InfillResult } from './protocol.ts';
+import { CONTENT_MODIFIED, INFILL, REQUEST_CANCELLED, type FilledHole, type InfillParams, type InfillResult } from './protocol.ts';
 import type { Nothing } from './status_text.ts';
 
 /** Results that a retry asks for: where the model is sure, some draws bring what is known. */
@@ -199,10 +198,10 @@ export class Infill implements vscode.Disposable {
 
   private failed(running: Running, error: unknown): void {
     const { code, message } = error as { code?: number; message?: string };
-    if (running.cancellation.token.isCancellationRequested || code === LSPErrorCodes.RequestCancelled) {
+    if (running.cancellation.token.isCancellationRequested || code === REQUEST_CANCELLED) {
       return this.cancelled(running);
     }
-    if (code === LSPErrorCodes.ContentModified) {
+    if (code === CONTENT_MODIFIED) {
       const moved = t('The document changed while its holes were being filled.');
       return this.refuse(moved, { kind: 'error', message: moved });
     }

@@ -39,6 +39,7 @@ export async function showMenu(lines: readonly string[], paused: boolean, server
     { label: `$(archive) ${t('Switch the model')}`, command: 'diffcoder.chooseModel' },
     { label: `$(debug-restart) ${t('Restart the server')}`, command: 'diffcoder.restart' },
     { label: `$(pulse) ${t('Check the installation')}`, command: 'diffcoder.doctor' },
+    { label: `$(book) ${t('Welcome')}`, command: 'diffcoder.welcome' },
     { label: `$(output) ${t('Show the log')}`, command: 'diffcoder.showLog' },
   );
   const choice = await vscode.window.showQuickPick(choices, { title: 'diffcoder', placeHolder: lines.join(' \u2014 ') });

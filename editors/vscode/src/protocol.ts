@@ -11,6 +11,10 @@ export const STATUS_CHANGED = '$/diffcoder/status';
 export const UNLOAD = 'diffcoder/unload';
 export const RELOAD = 'diffcoder/reload';
 
+/** Errors of the protocol that are no failures. Not from the language client's package, which is loaded later than this. */
+export const REQUEST_CANCELLED = -32800;
+export const CONTENT_MODIFIED = -32801;
+
 export interface InfillParams {
   textDocument: { uri: string; version?: number };
   /** One hole each, disjoint; an empty range is a cursor. */

@@ -203,6 +203,21 @@ async fn progress_is_shown_and_its_cancel_stops_the_model() {
 }
 
 #[tokio::test]
+async fn progress_that_the_client_makes_too_late_ends_as_well() {
+    let script = Script::always(Act::Fill("new"));
+    let mut client = Client::start_with(&script, capable()).await;
+    client.open(URI, "a = 1;\n").await;
+    let actions = offered(&mut client, params(range((0, 4), (0, 5)))).await;
+    client.leaves_questions = true;
+    client.call(RESOLVE, named(&actions, "infill").clone()).await.unwrap();
+    client.answer_late("window/workDoneProgress/create").await;
+    for kind in ["begin", "end"] {
+        assert_eq!(client.said("$/progress").await["value"]["kind"], kind);
+    }
+    client.finish().await;
+}
+
+#[tokio::test]
 async fn what_comes_to_nothing_says_so() {
     let script = Script::always(Act::Fill(""));
     let mut client = Client::start_with(&script, capable()).await;

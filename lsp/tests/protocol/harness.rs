@@ -230,6 +230,21 @@ impl Client {
         }
     }
 
+    /// Waits for a request of the server that was left without an answer, and answers it.
+    pub(crate) async fn answer_late(&mut self, method: &str) {
+        let message = loop {
+            let found = self.said.iter().position(|message| message["method"] == method);
+            match found {
+                Some(index) => break self.said.remove(index),
+                None => self.receive(method).await,
+            }
+        };
+        self.reply(&message);
+        for reply in std::mem::take(&mut self.replies) {
+            self.send_body(&reply.to_string()).await;
+        }
+    }
+
     /// Answers a request of the server as an editor does.
     fn reply(&mut self, message: &Value) {
         let result = match message["method"].as_str().unwrap() {

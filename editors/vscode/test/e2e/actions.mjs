@@ -124,7 +124,7 @@ export const testsWithModel = {
 /** Opens the box by its key and answers it. */
 async function instruct(bench, text) {
   await bench.press('Control+k', 'Control+Alt+r');
-  const input = bench.page.locator('.quick-input-widget input');
+  const input = bench.quickInput;
   await input.waitFor();
   await bench.page.locator('.quick-input-widget', { hasText: 'Rewrite with Instruction' }).waitFor();
   await input.fill(text);

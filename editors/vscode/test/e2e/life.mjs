@@ -53,7 +53,7 @@ export const tests = {
     await bench.openFile('budget.rs');
     await bench.statusItem.click();
     const entry = bench.page.locator('.quick-input-list .monaco-list-row', { hasText: 'Check the installation' });
-    const input = bench.page.locator('.quick-input-widget input');
+    const input = bench.quickInput;
     await input.fill('Check the installation');
     await entry.first().waitFor();
     await bench.press('Enter');

@@ -47,20 +47,6 @@ export const tests = {
     await choose(bench, 'Switch suggestions on for rust');
     await bench.waitForStatus(/Ready/);
   },
-
-  async 'the walkthrough shows its steps'(bench, { images }) {
-    await bench.command('Welcome: Open Walkthrough...');
-    const input = bench.page.locator('.quick-input-widget input');
-    await input.fill('Fill holes in code');
-    await bench.page.locator('.quick-input-list .monaco-list-row.focused', { hasText: 'Fill holes in code' }).first().waitFor();
-    await bench.press('Enter');
-    await bench.page.getByText('Suggestions while you type').first().waitFor();
-    await until('its picture is loaded', () =>
-      bench.page.evaluate(() => [...document.querySelectorAll('.gettingStartedContainer img')].some((image) => image.naturalWidth > 0)),
-    );
-    if (images) await bench.screenshot(path.join(images, 'walkthrough.png'));
-    await bench.press('Control+F4');
-  },
 };
 
 /** The workbench's class of a kind of theme, and the picture. */

@@ -1,6 +1,7 @@
 // Drives the packaged extension with the real server in a real VS Code workbench:
-//   node editors/vscode/test/e2e/run.mjs --server target/release/diffcoder-lsp [--cache DIR] [--images] [--only REGEXP] [--setup]
-// --images writes the README's screenshots. --setup stops once everything is installed. The cache (about 1 GB) holds VS Code, Node and what they need.
+//   node editors/vscode/test/e2e/run.mjs --server target/release/diffcoder-lsp [--cache DIR] [--images] [--only REGEXP] [--vscode-version newest|oldest] [--setup]
+// --images writes the README's screenshots, of the newest VS Code. --vscode-version oldest tests in the oldest that the manifest allows.
+// --setup stops once everything is installed. The cache (about 1 GB) holds VS Code, Node and what they need.
 
 import fs from 'node:fs';
 import os from 'node:os';
@@ -17,6 +18,7 @@ const { values } = parseArgs({
     cache: { type: 'string', default: process.env.EDITOR_TEST_E2E_CACHE ?? path.join(ROOT, 'target', 'e2e', 'vscode') },
     images: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
+    'vscode-version': { type: 'string', default: 'newest' },
     setup: { type: 'boolean', default: false },
   },
 });
@@ -27,8 +29,14 @@ if (!values.setup && !fs.existsSync(server)) {
   process.exit(2);
 }
 
+if (values.images && values['vscode-version'] !== 'newest') {
+  console.error('--images needs the newest VS Code: leave out --vscode-version');
+  process.exit(2);
+}
+
 const { setUp } = await import('./setup.mjs');
-const tools = setUp(cache);
+const tools = setUp(cache, values['vscode-version']);
+console.log(`VS Code ${tools.vscode}`);
 if (values.setup) process.exit(0);
 // After setup: these need packages that it installs.
 const { pack } = await import('../../package.mjs');

@@ -9,6 +9,7 @@ import * as infill from './infill.mjs';
 import * as life from './life.mjs';
 import * as looks from './looks.mjs';
 import * as trust from './trust.mjs';
+import * as welcome from './welcome.mjs';
 
 const SETTINGS = {
   'diffcoder.infill.maxTokens': 24,
@@ -27,6 +28,11 @@ export const scenarios = [
     name: 'actions',
     open: (setting) => actions.open({ ...setting, settings: SETTINGS }),
     tests: actions.tests,
+  },
+  {
+    name: 'first use',
+    open: (setting) => welcome.open({ ...setting, settings: SETTINGS }),
+    tests: welcome.tests,
   },
   {
     name: 'light theme',

@@ -6,41 +6,62 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Is VS Code 1.139.1; wants Node 24. */
-const CODE_SERVER = '4.139.1';
-const NODE = '24.21.0';
+/** The versions of VS Code to test in. */
+const VERSIONS = {
+  newest: { vscode: '1.139.1', codeServer: '4.139.1', node: '24.21.0', folder: '', overrides: {}, flags: [], compiled: [] },
+  oldest: {
+    vscode: '1.93.1',
+    codeServer: '4.93.1',
+    node: '20.20.2',
+    folder: 'oldest',
+    // The argon2 that it names would have to be compiled.
+    overrides: { argon2: '0.44.0' },
+    // Its lock file breaks rules of peers that npm has made stricter since.
+    flags: ['--legacy-peer-deps'],
+    // Without its logger the extension host of that time never idles.
+    compiled: ['@vscode/spdlog'],
+  },
+};
 const DEBIAN_PACKAGES = ['chromium', 'fonts-dejavu-core', 'fonts-droid-fallback', 'fonts-noto-color-emoji'];
 const EXTENSION = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Installs what is missing under `cache`; where things are then. */
-export function setUp(cache) {
+/** Installs what is missing under `cache` for the `newest` or `oldest` VS Code; which that is, and where things are then. */
+export function setUp(cache, version = 'newest') {
+  const wanted = VERSIONS[version];
+  if (wanted === undefined) throw new Error(`no VS Code "${version}": choose one of ${Object.keys(VERSIONS).join(', ')}`);
   npm(EXTENSION, ['ci'], path.join(EXTENSION, 'node_modules', 'playwright-core'));
-  const nodeFolder = folder(path.join(cache, 'node'));
+  const nodeFolder = folder(path.join(cache, wanted.folder, 'node'));
   const node = path.join(nodeFolder, 'node_modules', '.bin', 'node');
-  npm(nodeFolder, ['install', `node@${NODE}`], node);
-  const serverFolder = folder(path.join(cache, 'code-server'));
+  npm(nodeFolder, ['install', `node@${wanted.node}`], node);
+  const serverFolder = folder(path.join(cache, wanted.folder, 'code-server'), wanted.overrides);
   const codeServer = path.join(serverFolder, 'node_modules', 'code-server');
   // Install scripts would compile native modules; without them there are warnings in its log, no more.
-  npm(serverFolder, ['install', '--ignore-scripts', `code-server@${CODE_SERVER}`], path.join(codeServer, 'package.json'));
+  npm(serverFolder, ['install', '--ignore-scripts', `code-server@${wanted.codeServer}`], path.join(codeServer, 'package.json'));
   for (const part of ['lib/vscode', 'lib/vscode/extensions']) {
     const where = path.join(codeServer, part);
-    npm(where, ['install', '--omit=dev', '--ignore-scripts'], path.join(where, 'node_modules'));
+    npm(where, ['install', '--omit=dev', '--ignore-scripts', ...wanted.flags], path.join(where, 'node_modules'));
   }
-  return { node, codeServer: path.join(codeServer, 'out', 'node', 'entry.js'), chromium: chromium() };
+  for (const name of wanted.compiled) {
+    const where = path.join(codeServer, 'lib/vscode');
+    npm(where, ['rebuild', name], path.join(where, 'node_modules', name, 'build', 'Release'), path.dirname(node));
+  }
+  return { vscode: wanted.vscode, node, codeServer: path.join(codeServer, 'out', 'node', 'entry.js'), chromium: chromium() };
 }
 
-function folder(where) {
+function folder(where, overrides = {}) {
   fs.mkdirSync(where, { recursive: true });
   const manifest = path.join(where, 'package.json');
-  if (!fs.existsSync(manifest)) fs.writeFileSync(manifest, '{"private":true}\n');
+  if (!fs.existsSync(manifest)) fs.writeFileSync(manifest, `${JSON.stringify({ private: true, overrides })}\n`);
   return where;
 }
 
-function npm(cwd, args, product) {
+/** Runs npm unless its product is there; with the Node of a folder, for what is compiled against it. */
+function npm(cwd, args, product, nodeFolder) {
   if (fs.existsSync(product)) return;
   console.error(`npm ${args.join(' ')}`);
   const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
-  const done = spawnSync('npm', [...args, ...quiet], { cwd, stdio: ['ignore', 'ignore', 'inherit'] });
+  const env = nodeFolder === undefined ? process.env : { ...process.env, PATH: `${nodeFolder}:${process.env.PATH}` };
+  const done = spawnSync('npm', [...args, ...quiet], { cwd, env, stdio: ['ignore', 'ignore', 'inherit'] });
   if (done.status !== 0) throw new Error(`npm ${args.join(' ')} failed in ${cwd}`);
 }
 

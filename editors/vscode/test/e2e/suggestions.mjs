@@ -10,7 +10,7 @@ import { until } from './workbench.mjs';
 const trimmed = (text) => text.replaceAll('\u200b', '').trim();
 
 /** Types the last character of line 49 again, after which there is something to suggest. */
-async function retype(bench) {
+export async function retype(bench) {
   await bench.goTo(49, 33);
   await bench.press('Backspace');
   await bench.type(',');

@@ -18,6 +18,20 @@ test('every command that is announced is registered, and the other way round', (
   assert.deepEqual(registered.sort(), announced.sort());
 });
 
+test('the oldest VS Code that is allowed is the oldest one that is tested', () => {
+  const [, oldest] = /oldest: \{\s+vscode: '([\d.]+)\.\d+'/.exec(read('test/e2e/setup.mjs')) ?? [];
+  assert.equal(manifest.engines.vscode, `^${oldest}.0`);
+});
+
+test('activation does not load the language client', () => {
+  for (const name of fs.readdirSync(path.join(EXTENSION_FOLDER, 'src'))) {
+    const loads = /^(?:import|export) (?!type )[^;]*'vscode-languageclient/m.test(read(path.join('src', name)));
+    assert.equal(loads, name === 'language_client.ts', name);
+    const isStatic = /^import (?!type )[^;]*'\.\/language_client/m.test(read(path.join('src', name)));
+    assert.ok(!isStatic, name);
+  }
+});
+
 test('every setting that is read is announced', () => {
   const announced = Object.keys(manifest.contributes.configuration.properties);
   const reads = [...read('src/config.ts').matchAll(/(?:settings|section\([^)]*\))\.get\('([\w.]+)'/g)].map(([, name]) => `diffcoder.${name}`);
@@ -62,6 +76,24 @@ test('every text of the manifest is there, in every language, and none is left o
   for (const name of fs.readdirSync(EXTENSION_FOLDER).filter((each) => each.startsWith('package.nls'))) {
     assert.deepEqual(Object.keys(JSON.parse(read(name))).sort(), [...used].sort(), name);
   }
+});
+
+test('every step of the walkthrough has its picture or text, in every language, and an end that can come', () => {
+  const commands = manifest.contributes.commands.map(({ command }: { command: string }) => command);
+  const [{ steps }] = manifest.contributes.walkthroughs;
+  assert.ok(steps.length >= 8);
+  for (const { id, media, completionEvents } of steps) {
+    const files = media.image ? [media.image] : [media.markdown, media.markdown.replace(/md$/, 'nls.de.md')];
+    for (const file of files) assert.ok(fs.existsSync(path.join(EXTENSION_FOLDER, file)), `${id}: ${file}`);
+    assert.ok(completionEvents.length > 0, id);
+    for (const event of completionEvents) {
+      const [kind, name] = event.split(':');
+      if (kind === 'onCommand' && name.startsWith('diffcoder.')) assert.ok(commands.includes(name), event);
+      if (kind === 'onSettingChanged') assert.ok(name in manifest.contributes.configuration.properties, event);
+    }
+  }
+  const texts = fs.readdirSync(EXTENSION_FOLDER).filter((each) => each.startsWith('package.nls')).map(read).join('\n');
+  for (const [, command] of texts.matchAll(/\(command:(diffcoder\.[\w.]+)/g)) assert.ok(commands.includes(command), command);
 });
 
 test('every text of the code is in every bundle, with the same placeholders, and none is left over', () => {
