@@ -29,7 +29,8 @@ mod tests {
 
     #[test]
     fn the_embedded_model_is_small_and_loads() {
-        assert!(FILES.weights.len() <= 5 << 20, "{} bytes", FILES.weights.len());
+        // The whole binary is to stay below 45 MB.
+        assert!(FILES.weights.len() <= 8 << 20, "{} bytes", FILES.weights.len());
         let engine = Engine::embedded().unwrap();
         assert_eq!(engine.model().config().block_length(), Some(4));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Client;
+use crate::client::{Client, binary};
 
 const URI: &str = "file:///a.rs";
 const PARSE_ERROR: i64 = -32700;
@@ -10,6 +10,12 @@ const INVALID_REQUEST: i64 = -32600;
 const METHOD_NOT_FOUND: i64 = -32601;
 const INVALID_PARAMS: i64 = -32602;
 const NOT_INITIALIZED: i64 = -32002;
+
+#[test]
+fn the_binary_is_small_enough_to_ship_with_an_editor_extension() {
+    let bytes = std::fs::metadata(binary()).unwrap().len();
+    assert!(bytes <= 45_000_000, "{bytes} bytes");
+}
 
 #[test]
 fn shutdown_and_exit_end_it_with_0_while_its_stdin_is_open() {

@@ -154,6 +154,16 @@ impl Canvas {
         self.cells.iter().position(|&cell| cell == Cell::Masked).unwrap_or(self.cells.len())
     }
 
+    /// The position before which nothing is generated but what was given to begin with; `None` once there is more.
+    pub(super) fn first_own(&self) -> Option<usize> {
+        let decided = self.gapless();
+        let is_empty = match &self.lead {
+            Some(lead) => lead.is_all_of(&self.generated()[..decided]),
+            None => decided == 0,
+        };
+        is_empty.then_some(self.prompt_len + decided)
+    }
+
     pub(super) fn commit(&mut self, position: usize, token: u32, confidence: f64) {
         debug_assert!(self.is_masked(position), "only masks are committed");
         self.tokens[position] = token;

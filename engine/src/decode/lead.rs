@@ -46,12 +46,21 @@ impl Lead {
         &self.text
     }
 
+    /// Bytes that `before` spells.
+    fn spelled(&self, before: &[u32]) -> usize {
+        let bytes = |&token: &u32| self.tokens.bytes.get(token as usize)?.as_ref();
+        before.iter().filter_map(bytes).map(|bytes| bytes.len()).sum()
+    }
+
+    /// Whether `before` spells the text or a part of it, and nothing more.
+    pub(super) fn is_all_of(&self, before: &[u32]) -> bool {
+        self.spelled(before) <= self.text.len()
+    }
+
     /// The tokens that may follow `before`, ascending; `None` once `before` spells the whole text.
     pub(super) fn candidates(&self, before: &[u32]) -> Option<Vec<u32>> {
-        let spelled =
-            before.iter().filter_map(|&token| self.tokens.bytes.get(token as usize)?.as_ref());
-        let spelled: usize = spelled.map(|bytes| bytes.len()).sum();
-        let rest = self.text.as_bytes().get(spelled..).filter(|rest| !rest.is_empty())?;
+        let rest =
+            self.text.as_bytes().get(self.spelled(before)..).filter(|rest| !rest.is_empty())?;
         let fits = |bytes: &[u8]| {
             !bytes.is_empty() && (rest.starts_with(bytes) || bytes.starts_with(rest))
         };

@@ -375,10 +375,12 @@ impl<M: Forward> Run<'_, M> {
         let Decoder { rule, sampler, .. } = self.decoder;
         let end = rule.stop.waiting();
         let lead = self.canvas.lead_at();
+        // No fill in training is empty: one that has said no more than what it was given to say goes on.
+        let first_own = self.canvas.first_own();
         let choose = |&position: &usize| {
             let only = lead.as_ref().filter(|(at, _)| *at == position).map(|(_, only)| &only[..]);
             let mut banned = self.canvas.banned_at(position);
-            banned.extend(end.filter(|_| position == self.canvas.prompt_len()));
+            banned.extend(end.filter(|_| first_own == Some(position)));
             let draw = Draw { position, step: turn.step, banned: &banned, only };
             sampler.choose(&logits[position - masked[0]], draw)
         };

@@ -15,7 +15,7 @@ pub enum StopRule {
     },
     /// As soon as an end token is committed. It is committed only once everything left of it in its block is decided
     /// (several ends close a fill, so the last places of a block are the first to look sure of one), and never as
-    /// the first token: no fill in training is empty. The block may still hold masks right of it.
+    /// the first token, or the first behind a lead: no fill in training is empty. The block may still hold masks right of it.
     Decided {
         /// The end token.
         eos: u32,

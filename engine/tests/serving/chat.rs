@@ -5,14 +5,12 @@ use diffcoder_engine::engine::{Engine, ModelParts};
 use diffcoder_engine::infiller::{
     Finish, HoleFill, InfillRequest, Infiller, Related, Segment, Task,
 };
-use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::prompt::budget::WindowState;
 use diffcoder_engine::prompt::chat::Rewrite;
 use diffcoder_engine::tokenizer::{BOS, EOS, Tokenizer};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::support::{TOKENIZER_JSON, config_json, random_weights};
-use candle_core::{Device, Tensor};
+use super::support::{TOKENIZER_JSON, config_json, parrot_weights, random_weights};
 
 /// Turns as Seed-Coder writes them: begin token, role, text, end token.
 const TEMPLATE: &str = "{%- for message in messages -%}\n{{ bos_token + message['role'] + '\\n' + message['content'] | trim + eos_token }}\n{%- endfor -%}\n{%- if add_generation_prompt -%}\n{{ bos_token + 'assistant\\n' }}\n{%- endif -%}";
@@ -97,7 +95,7 @@ fn parrot(text: &str, capabilities: &[&str], tokenizer_config: Option<&str>) -> 
     let [token] = tokenizer.encode(text).unwrap()[..] else { panic!("{text:?} is no token") };
     let mut config = config_json("holes", 512);
     config["diffcoder"]["capabilities"] = json!(capabilities);
-    let weights = parrot_weights(&config, tokenizer.special().mask, token);
+    let weights = parrot_weights(&config, tokenizer.special().mask, &[(token, 9.0)]);
     Engine::from_parts(ModelParts {
         name: "parrot",
         config: &config.to_string(),
@@ -107,26 +105,6 @@ fn parrot(text: &str, capabilities: &[&str], tokenizer_config: Option<&str>) -> 
         weights: &weights,
     })
     .unwrap()
-}
-
-fn parrot_weights(config: &Value, mask: u32, token: u32) -> Vec<u8> {
-    let tensors: Vec<(String, Tensor)> = ModelConfig::from_json(&config.to_string())
-        .unwrap()
-        .parameter_shapes()
-        .into_iter()
-        .map(|(name, shape)| {
-            let mut values = vec![
-                if name.ends_with("norm.weight") { 1f32 } else { 0.0 };
-                shape.iter().product()
-            ];
-            if name.contains("embed_tokens") {
-                values[mask as usize * shape[1]] = 1.0;
-                values[token as usize * shape[1]] = 9.0;
-            }
-            (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
-        })
-        .collect();
-    safetensors::serialize(tensors, None).unwrap()
 }
 
 fn rewrite(engine: &mut Engine, draft: &str) -> (HoleFill, usize) {

@@ -1,12 +1,15 @@
 //! Words that the cursor cuts are taken out of the prompt and spelled by the fill.
 
 use diffcoder_engine::cancel::CancelToken;
+use diffcoder_engine::engine::{Engine, ModelParts};
 use diffcoder_engine::infiller::{
     FillMode, FrameCell, Infill, InfillLimits, InfillRequest, Infiller, Segment, Unmasking,
 };
 use diffcoder_engine::prompt::heal::fill_start;
 
-use crate::support::{random_engine, random_engine_that, tokenizer};
+use crate::support::{
+    TOKENIZER_JSON, config_json, parrot_weights, random_engine, random_engine_that, tokenizer,
+};
 
 const RULES: [Unmasking; 3] = [
     Unmasking::Threshold(0.95),
@@ -101,6 +104,27 @@ fn a_lead_does_not_push_prompt_and_fill_out_of_the_context() {
             .unwrap();
         assert!(infill.stats.prompt_tokens + canvas <= context, "{word}: {canvas} cells");
         assert!(canvas >= 12, "{word}: {canvas} cells");
+    }
+}
+
+#[test]
+fn a_fill_says_more_than_the_cut_word() {
+    let mut config = config_json("holes", 256);
+    config["diffcoder"]["capabilities"] = serde_json::json!(["infill"]);
+    let special = tokenizer().special().clone();
+    let x = tokenizer().encode("x").unwrap()[0];
+    let mut engine = Engine::from_parts(ModelParts {
+        name: "ends",
+        config: &config.to_string(),
+        tokenizer: &TOKENIZER_JSON,
+        special_tokens_map: None,
+        tokenizer_config: None,
+        weights: &parrot_weights(&config, special.mask, &[(special.eos, 9.0), (x, 5.0)]),
+    })
+    .unwrap();
+    for left in ["let x = ", "let total = items.cou", "", "a\n"] {
+        let (infill, _) = run(&mut engine, &request(left, ";\n"));
+        assert!(!infill.holes[0].text.is_empty(), "{left:?}");
     }
 }
 

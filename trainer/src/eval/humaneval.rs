@@ -51,6 +51,8 @@ pub(super) struct Problems {
     file: String,
     /// Problems of the file.
     of: usize,
+    /// Whether whole lines are missing, as in the single-line and multi-line files: every hole begins with a line.
+    lacks_lines: bool,
     chosen: Vec<Problem>,
 }
 
@@ -84,7 +86,8 @@ impl Problems {
         ensure!(count > 0, "--count is 0: ask for at least one problem");
         let chosen = (0..count).map(|index| all[index * of / count].clone()).collect();
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { file, of, chosen })
+        let lacks_lines = all.iter().all(|problem| problem.prompt.ends_with('\n'));
+        Ok(Self { file, of, lacks_lines, chosen })
     }
 }
 
@@ -157,9 +160,12 @@ pub(super) fn measure(
             (Completions::Model, None) => bail!("no model completes the problems"),
             (Completions::Model, Some(it)) => {
                 let max_tokens = it.max_tokens.unwrap_or(MAX_TOKENS);
-                let filled = it.filler.fill(&problem.prompt, &problem.suffix, max_tokens)?;
+                // A missing line includes its end, which no layout asks the model for: the hole is the line up to there.
+                let line_end = if problems.lacks_lines { "\n" } else { "" };
+                let right = format!("{line_end}{}", problem.suffix);
+                let filled = it.filler.fill(&problem.prompt, &right, max_tokens)?;
                 cost.add(&filled.stats);
-                Some(filled.text)
+                Some(filled.text + line_end)
             }
         };
         left_out += usize::from(completion.is_none());
