@@ -111,7 +111,7 @@ pub struct Sampling {
     /// Seed of all randomness of the request.
     pub seed: u64,
     /// Copy-draft: least confidence of a choice that goes on with what stood behind the same text before, 0 to 1.
-    pub copy: Option<f64>,
+    pub copy_draft: Option<f64>,
 }
 
 /// The unmasking rule of a block.
@@ -135,7 +135,7 @@ impl Default for Sampling {
             temperature: 0.0,
             top_p: 1.0,
             seed: 0,
-            copy: None,
+            copy_draft: None,
         }
     }
 }

@@ -263,7 +263,7 @@ pub(crate) struct DecodeArgs {
 
     /// Copy-draft: commit a token that goes on with what stood behind the same text before from this confidence on
     #[arg(long, value_name = "P", value_parser = parse_probability, allow_negative_numbers = true)]
-    copy: Option<f64>,
+    copy_draft: Option<f64>,
 }
 
 /// A hole's two ends; equal at a cursor.
@@ -360,7 +360,7 @@ impl DecodeArgs {
             temperature: self.temperature,
             top_p: self.top_p,
             seed: self.seed,
-            copy: self.copy,
+            copy_draft: self.copy_draft,
         }
     }
 }

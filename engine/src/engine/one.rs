@@ -194,7 +194,7 @@ impl Engine {
             unmasking: sampling.unmasking,
             stop: StopRule::Decided { eos: self.tokenizer.special().eos },
             commit: CommitMode::Fused,
-            copy: sampling.copy,
+            copy: sampling.copy_draft,
         };
         Decoder { model: &self.model, rule, sampler }
     }

@@ -127,15 +127,15 @@ pub(super) fn check_request(request: &InfillRequest) -> Result<(), InfillError> 
 }
 
 fn check_sampling(sampling: &Sampling) -> Result<(), InfillError> {
-    let Sampling { unmasking, temperature, top_p, copy, .. } = *sampling;
+    let Sampling { unmasking, temperature, top_p, copy_draft, .. } = *sampling;
     if !(temperature.is_finite() && temperature >= 0.0) {
         return Err(bad(&format!("temperature is {temperature}: choose 0 or more")));
     }
     if !(top_p > 0.0 && top_p <= 1.0) {
         return Err(bad(&format!("top_p is {top_p}: choose more than 0 and at most 1")));
     }
-    if let Some(copy) = copy.filter(|copy| !(0.0..=1.0).contains(copy)) {
-        return Err(bad(&format!("the copy threshold is {copy}: choose 0 to 1")));
+    if let Some(least) = copy_draft.filter(|least| !(0.0..=1.0).contains(least)) {
+        return Err(bad(&format!("the copy-draft confidence is {least}: choose 0 to 1")));
     }
     match unmasking {
         Unmasking::Threshold(threshold) | Unmasking::Sequential(threshold)

@@ -13,7 +13,7 @@ use crate::prompt::format::PromptFormat;
 use crate::prompt::heal::fill_start;
 use crate::prompt::joint::{JointPrompt, Piece, joint_prompt};
 use crate::prompt::layout::Layout;
-use crate::prompt::related::related_tokens;
+use crate::prompt::related::{related_pieces, related_tokens};
 
 /// The least share of the context that several fills leave to their prompt.
 const PROMPT_SHARE: usize = 2;
@@ -115,7 +115,9 @@ impl Engine {
         let [left, right] = pieces.around(hole, filled);
         if let Some(instruction) = &request.instruction {
             let part = pieces.drafts[hole];
-            let related = &*request.related;
+            let (tokenizer, serving) = (&self.tokenizer, self.serving);
+            let most = serving.related_tokens;
+            let related = related_pieces(tokenizer, serving.format, &request.related, most)?;
             let rewrite = Rewrite { left: &left, part, right: &right, instruction, related };
             return self.opening_of_rewrite(request, rewrite, hole);
         }

@@ -15,6 +15,26 @@ pub fn related_tokens(
     related: &[Related],
     most: usize,
 ) -> Result<Vec<u32>> {
+    Ok(fitting(tokenizer, format, related, most)?.1)
+}
+
+/// The pieces of `related` that [`related_tokens`] takes.
+pub fn related_pieces<'a>(
+    tokenizer: &Tokenizer,
+    format: PromptFormat,
+    related: &'a [Related],
+    most: usize,
+) -> Result<&'a [Related]> {
+    Ok(fitting(tokenizer, format, related, most)?.0)
+}
+
+/// The last pieces that fit into `most` tokens, and their tokens.
+fn fitting<'a>(
+    tokenizer: &Tokenizer,
+    format: PromptFormat,
+    related: &'a [Related],
+    most: usize,
+) -> Result<(&'a [Related], Vec<u32>)> {
     let mut pieces: Vec<Vec<u32>> = Vec::new();
     let mut room = most;
     for piece in related.iter().rev() {
@@ -27,7 +47,7 @@ pub fn related_tokens(
         pieces.push(tokens);
     }
     pieces.reverse();
-    Ok(pieces.concat())
+    Ok((&related[related.len() - pieces.len()..], pieces.concat()))
 }
 
 fn encode(tokenizer: &Tokenizer, format: PromptFormat, piece: &Related) -> Result<Vec<u32>> {

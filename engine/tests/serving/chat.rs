@@ -131,6 +131,29 @@ fn an_answer_is_cut_at_its_fence_and_decoding_ends_there() {
 }
 
 #[test]
+fn related_text_that_does_not_fit_is_left_out() {
+    let config = tokenizer_config();
+    let mut engine = parrot("x", &["infill", "instruct", "related"], Some(&config));
+    let mut tokens = |related: Vec<Related>| {
+        let segments = vec![Segment::Hole { draft: "y".into() }];
+        let request = InfillRequest {
+            instruction: Some("shout".into()),
+            related,
+            ..InfillRequest::new("file:///a.rs", segments)
+        };
+        let infill = engine.infill(&request, &CancelToken::new(), &mut |_| {}).unwrap();
+        infill.stats.prompt_tokens
+    };
+    let piece = |text: &str| Related { path: "b.rs".into(), text: text.into() };
+    let far = piece(&"let filler = one + two;\n".repeat(200));
+    let none = tokens(vec![]);
+    let near = tokens(vec![piece("struct Near;\n")]);
+    assert!(near > none, "{near} {none}");
+    assert_eq!(tokens(vec![far.clone(), piece("struct Near;\n")]), near);
+    assert_eq!(tokens(vec![far]), none);
+}
+
+#[test]
 fn an_answer_may_be_as_long_as_the_part_in_addition_and_keeps_its_line_end() {
     let config = tokenizer_config();
     let mut engine = parrot("x", &["infill", "instruct"], Some(&config));

@@ -34,14 +34,14 @@ pub(super) struct Serving {
     end_bias: Option<f32>,
     /// Copy-draft: least confidence of a token that goes on with what stood behind the same text before.
     #[arg(long)]
-    copy: Option<f64>,
+    copy_draft: Option<f64>,
 }
 
 /// An engine that fills one hole after another.
 pub(super) struct Filler {
     engine: Engine,
     unmasking: Unmasking,
-    copy: Option<f64>,
+    copy_draft: Option<f64>,
     asked: usize,
 }
 
@@ -70,7 +70,7 @@ impl Filler {
             Some(bias) => engine.with_end_bias(bias),
             None => engine,
         };
-        Ok(Self { engine, unmasking, copy: serving.copy, asked: 0 })
+        Ok(Self { engine, unmasking, copy_draft: serving.copy_draft, asked: 0 })
     }
 
     /// Fills the hole between two texts with at most `max_tokens` tokens.
@@ -87,7 +87,7 @@ impl Filler {
             limits: InfillLimits { max_tokens, ..InfillLimits::default() },
             sampling: Sampling {
                 unmasking: self.unmasking,
-                copy: self.copy,
+                copy_draft: self.copy_draft,
                 ..Sampling::default()
             },
             ..InfillRequest::new(document_key, segments)
@@ -123,7 +123,7 @@ impl Filler {
             limits: InfillLimits { max_tokens, ..InfillLimits::default() },
             sampling: Sampling {
                 unmasking: self.unmasking,
-                copy: self.copy,
+                copy_draft: self.copy_draft,
                 ..Sampling::default()
             },
             mode,

@@ -89,6 +89,12 @@ impl Problems {
         let lacks_lines = all.iter().all(|problem| problem.prompt.ends_with('\n'));
         Ok(Self { file, of, lacks_lines, chosen })
     }
+
+    /// What stands between a fill and the suffix, and is no part of either. A missing line includes its end, which no
+    /// layout asks the model for: the hole is the line up to there.
+    fn line_end(&self) -> &'static str {
+        if self.lacks_lines { "\n" } else { "" }
+    }
 }
 
 /// Where completions come from.
@@ -160,8 +166,7 @@ pub(super) fn measure(
             (Completions::Model, None) => bail!("no model completes the problems"),
             (Completions::Model, Some(it)) => {
                 let max_tokens = it.max_tokens.unwrap_or(MAX_TOKENS);
-                // A missing line includes its end, which no layout asks the model for: the hole is the line up to there.
-                let line_end = if problems.lacks_lines { "\n" } else { "" };
+                let line_end = problems.line_end();
                 let right = format!("{line_end}{}", problem.suffix);
                 let filled = it.filler.fill(&problem.prompt, &right, max_tokens)?;
                 cost.add(&filled.stats);
@@ -337,6 +342,17 @@ mod tests {
             assert_eq!(problems.of, 10);
             assert_eq!(Problems::read(&path, Some(99)).unwrap().chosen.len(), 10);
         }
+    }
+
+    #[test]
+    fn the_line_end_of_missing_lines_is_no_part_of_the_hole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl");
+        std::fs::write(&path, line(0)).unwrap();
+        assert_eq!(Problems::read(&path, None).unwrap().line_end(), "\n");
+        let within_a_line = line(1).replace(r"def f(x):\n", "def f(");
+        std::fs::write(&path, line(0) + "\n" + &within_a_line).unwrap();
+        assert_eq!(Problems::read(&path, None).unwrap().line_end(), "");
     }
 
     #[test]
