@@ -14,7 +14,9 @@ use diffcoder_engine::kernels::doubled::{
     DoubledOutGrad, DoubledOutMut, DoubledQkv, DoubledQkvMut, OutGrad, OutMut, Qkv, QkvMut,
     doubled_attention, doubled_attention_backward,
 };
-use diffcoder_engine::kernels::matmul::{Beta, MatRef, Precision, bf16_available, matmul};
+use diffcoder_engine::kernels::matmul::{
+    Beta, MatMut, MatRef, Precision, bf16_available, matmul, matmul_serial,
+};
 use diffcoder_engine::kernels::norm::{rms_norm, rms_norm_backward};
 use diffcoder_engine::kernels::rope::{RopeTable, rope};
 use diffcoder_engine::kernels::swiglu::{swiglu, swiglu_backward};
@@ -76,6 +78,43 @@ fn products() {
                 fast / slow
             );
         }
+    }
+}
+
+/// All products of a denoising step of six layers with the head, on weights that no cache of a core holds.
+fn few_rows() {
+    let shapes =
+        [(256, 256), (128, 256), (128, 256), (256, 256), (768, 256), (768, 256), (256, 768)];
+    let layers: Vec<_> = (0..6).flat_map(|_| shapes).chain([(4096, 256)]).collect();
+    let weights: Vec<_> = layers.iter().map(|&(out, inner)| numbers(out * inner)).collect();
+    let (x, mut plain, mut placed) = (numbers(32 * 768), numbers(32 * 4096), numbers(32 * 4096));
+    for rows in [4, 8, 16, 32] {
+        let operands = || {
+            layers.iter().zip(&weights).map(|(&(out, inner), weight)| {
+                (MatRef::new(&x[..rows * inner], rows, inner), MatRef::new(weight, out, inner).t())
+            })
+        };
+        let [copied, in_place] = medians([
+            &mut || {
+                for (a, b) in operands() {
+                    let c = MatMut::new(black_box(&mut plain[..rows * b.cols]), rows, b.cols);
+                    matmul_serial(a, b, c, Beta::Overwrite, Precision::F32);
+                }
+            },
+            &mut || {
+                for (a, b) in operands() {
+                    let c = black_box(&mut placed[..rows * b.cols]);
+                    matmul(a, b, c, Beta::Overwrite, Precision::F32);
+                }
+            },
+        ]);
+        println!(
+            "{:<34} {:>10.2} {:>10.2} {:>7.2}",
+            format!("{rows} rows"),
+            copied * 1e3,
+            in_place * 1e3,
+            copied / in_place
+        );
     }
 }
 
@@ -240,6 +279,8 @@ fn rowwise() {
 fn main() {
     println!("bf16 path: {}, threads: {}", bf16_available(), rayon::current_num_threads());
     products();
+    println!("{:<34} {:>10} {:>10} {:>7}", "denoising step, ms", "gemm", "in place", "ratio");
+    few_rows();
     println!("{:<34} {:>10} {:>10} {:>7}", "ms", "F32", "Bf16", "ratio");
     let shape = AttentionShape {
         batch: 8,

@@ -1,4 +1,4 @@
-//! What reading prompts in bf16 changes: the same held-out holes filled by an f32 engine and by one with bf16 prefill,
+//! What reading prompts in bf16 changes: the same held-out holes filled by an f32 engine and by one as it serves,
 //! and the logits after prompts of validation text.
 #![expect(clippy::print_stdout, reason = "the answers")]
 
@@ -32,7 +32,7 @@ struct Args {
 fn main() -> Result<()> {
     let Args { model, data, holes } = Args::parse();
     let documents = read_split(&data, Split::Validation)?;
-    let mut engines = [Engine::from_dir(&model)?, Engine::from_dir(&model)?.with_bf16_prefill()];
+    let mut engines = [Engine::from_dir(&model)?.with_f32_prefill(), Engine::from_dir(&model)?];
 
     let text: String = documents.iter().map(|document| document.text.as_str()).collect();
     let tokens = engines[0].tokenizer().encode(&text.chars().take(40_000).collect::<String>())?;

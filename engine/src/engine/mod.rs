@@ -127,7 +127,8 @@ impl Engine {
         let serving = Serving::of(config)?;
         serving.check(config, &tokenizer)?;
         let weight_bytes = weights.bytes();
-        let model = Model::new(config, weights, Ops::default())?;
+        let rounding = Ops::Fused { precision: Precision::Bf16 };
+        let model = Model::new(config, weights, Ops::default())?.with_prefill(rounding);
         let prefixes = PrefixCache::new(serving.block_length, CacheLimits::default());
         // Only our own models were measured with it.
         let heals = serving.format == PromptFormat::Holes;
@@ -147,12 +148,12 @@ impl Engine {
         })
     }
 
-    /// The same engine, whose prefills round the operands of matrix products to bf16 where the CPU multiplies those
-    /// faster; decoding stays in f32.
+    /// The same engine, whose prefills are f32 throughout.
     ///
-    /// Prompts of many tokens are read several times faster, and the logits after them move by the rounding.
-    pub fn with_bf16_prefill(mut self) -> Self {
-        self.model = self.model.with_prefill(Ops::Fused { precision: Precision::Bf16 });
+    /// By default they round the operands of matrix products to bf16 where the CPU multiplies those faster: long prompts
+    /// are read about twice as fast, and the logits after them move by the rounding. Decoding is always f32.
+    pub fn with_f32_prefill(mut self) -> Self {
+        self.model = self.model.with_prefill(Ops::default());
         self
     }
 

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::bf16;
 use super::element::Element;
+use super::few_rows;
 use super::scratch::Scratch;
 
 /// How the operands of a product are rounded; sums are always f32.
@@ -86,6 +87,12 @@ impl<'a, T: Element> MatRef<'a, T> {
         self.t().row_range(first, count).t()
     }
 
+    /// The same view of other numbers.
+    fn of<U>(self, data: &'a [U]) -> MatRef<'a, U> {
+        let Self { rows, cols, row_stride, col_stride, .. } = self;
+        MatRef { data, rows, cols, row_stride, col_stride }
+    }
+
     fn check(&self) {
         if self.rows > 0 && self.cols > 0 {
             let last = (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride;
@@ -97,7 +104,7 @@ impl<'a, T: Element> MatRef<'a, T> {
     fn with_f32<R>(self, work: impl FnOnce(MatRef<'_>) -> R) -> R {
         let Self { rows, cols, row_stride, col_stride, .. } = self;
         if let Some(data) = T::as_f32(self.data) {
-            return work(MatRef { data, rows, cols, row_stride, col_stride });
+            return work(self.of(data));
         }
         let mut copy = Scratch::<f32>::new(rows * cols);
         for (i, row) in copy.chunks_exact_mut(cols.max(1)).enumerate() {
@@ -197,6 +204,14 @@ pub fn matmul<A: Element, B: Element>(
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(k, b.rows, "the inner dimensions must agree");
     assert_eq!(c.len(), m * n, "the result must hold m x n numbers");
+    if precision == Precision::F32
+        && few_rows::suits(&a, &b)
+        && let (Some(a_data), Some(b_data)) = (A::as_f32(a.data), B::as_f32(b.data))
+    {
+        a.check();
+        b.check();
+        return few_rows::few_rows(a.of(a_data), b.of(b_data), c, beta);
+    }
     let pieces = (m * n * k / PIECE_WORK).clamp(1, MAX_PIECES);
     if pieces == 1 || m * n == 0 {
         return matmul_serial(a, b, MatMut::new(c, m, n), beta, precision);

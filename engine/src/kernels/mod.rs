@@ -20,6 +20,7 @@ pub mod doubled;
 pub mod element;
 pub mod embedding;
 pub mod exp;
+mod few_rows;
 pub mod matmul;
 pub mod norm;
 pub mod rope;

@@ -12,7 +12,7 @@ const BF16_TOLERANCE: f64 = 1e-5; // against operands rounded first; sums are f3
 const BF16_AGAINST_F32: f64 = 1e-2;
 
 /// Odd, tiny and ragged shapes, and some large enough to be cut into pieces each way: (m, n, k).
-const SHAPES: [(usize, usize, usize); 14] = [
+const SHAPES: [(usize, usize, usize); 17] = [
     (1, 1, 1),
     (1, 17, 3),
     (16, 16, 32),
@@ -27,6 +27,10 @@ const SHAPES: [(usize, usize, usize); 14] = [
     (257, 256, 256),
     (40, 36, 13_001),
     (100, 1100, 200),
+    // Few rows: in place where the weights allow it.
+    (3, 37, 45),
+    (8, 301, 256),
+    (17, 701, 270),
 ];
 
 fn round_to_bf16(x: &[f32]) -> Vec<f32> {

@@ -27,7 +27,7 @@ use crate::worker::Lane;
 const MOST_REPAIRS: usize = 2;
 
 /// Time from the request within which repairs must end: a suggestion that comes later is not looked at.
-const REPAIR_WITHIN: Duration = Duration::from_secs(1);
+const REPAIR_WITHIN: Duration = Duration::from_millis(600);
 
 /// How many suggestions somebody who asks may choose from.
 const MOST_ITEMS: usize = 4;
