@@ -52,7 +52,7 @@ export class Workbench {
   /** Those that are open or about to be. */
   static all = new Set();
 
-  /** `tools` from setup, the package to install, files of the workspace (or a function of its folder), further settings, those of the machine, whether trust is asked for. */
+  /** `tools` from setup, the package to install if any, files of the workspace (or a function of its folder), further settings, those of the machine, whether trust is asked for. */
   static async open({ tools, vsix, files, settings = {}, machine = {}, trust = false, logs }) {
     const bench = new Workbench();
     Workbench.all.add(bench);
@@ -93,8 +93,10 @@ export class Workbench {
     // A server on the tester's PATH must not stand in for the one in the package.
     const env = { ...process.env, HOME: home, XDG_CONFIG_HOME: path.join(home, '.config'), XDG_DATA_HOME: path.join(home, '.local'), PATH: '/usr/bin:/bin' };
     const base = [tools.codeServer, '--user-data-dir', this.folder('data'), '--extensions-dir', this.folder('extensions')];
-    const installed = spawnSync(tools.node, [...base, '--install-extension', vsix], { env, encoding: 'utf8' });
-    assert.equal(installed.status, 0, installed.stdout + installed.stderr);
+    if (vsix !== undefined) {
+      const installed = spawnSync(tools.node, [...base, '--install-extension', vsix], { env, encoding: 'utf8' });
+      assert.equal(installed.status, 0, installed.stdout + installed.stderr);
+    }
     this.port = await freePort();
     const log = fs.openSync(path.join(this.logs, 'code-server.log'), 'a');
     const flags = ['--auth', 'none', '--bind-addr', `127.0.0.1:${this.port}`, '--disable-telemetry', '--disable-update-check', '--disable-getting-started-override'];
