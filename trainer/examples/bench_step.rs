@@ -18,7 +18,8 @@ use diffcoder_engine::model::{Model, RowGroup};
 use diffcoder_train::data::loader::Batch;
 use diffcoder_train::objective::loss::Normaliser;
 use diffcoder_train::objective::noise::{Clip, NoiseRule, RateUnit};
-use diffcoder_train::optim::adamw::{AdamW, AdamWSettings, DecayGroup};
+use diffcoder_train::optim::Optimizer;
+use diffcoder_train::optim::adamw::{AdamWSettings, DecayGroup};
 use diffcoder_train::optim::clip::{clip_scale, global_norm};
 use diffcoder_train::parameters::Parameters;
 use diffcoder_train::rng::{Stream, stream};
@@ -87,7 +88,7 @@ fn config(shape: Shape, context: usize) -> Result<ModelConfig> {
 struct Trainer {
     parameters: Parameters,
     model: Model,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     objective: Objective,
     batch: Batch,
     step: u64,
@@ -151,8 +152,14 @@ fn main() -> Result<()> {
     let settings =
         AdamWSettings { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1, decay: DecayGroup::All };
     let batch = Batch { loss_mask: vec![true; tokens.len()], tokens, rows, len };
-    let mut trainer =
-        Trainer { parameters, model, optimizer: AdamW::new(settings), objective, batch, step: 0 };
+    let mut trainer = Trainer {
+        parameters,
+        model,
+        optimizer: Optimizer::new(settings.into()),
+        objective,
+        batch,
+        step: 0,
+    };
     for line in std::io::stdin().lock().lines() {
         match line?.trim() {
             "peak" => println!("{:.0}", peak_mib()),

@@ -13,7 +13,8 @@ use diffcoder_engine::model::config::ModelConfig;
 
 use crate::atomic::{NewFolder, sha256};
 use crate::inputs::Inputs;
-use crate::optim::adamw::{Moments, with_f32};
+use crate::optim::Moments;
+use crate::optim::adamw::with_f32;
 
 /// Version of the folder's layout.
 const FORMAT: u32 = 1;

@@ -73,6 +73,9 @@ struct TrainArgs {
     /// Begin with the weights of this model directory, made with the same tokenizer; moments and schedule are new.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     from: Option<PathBuf>,
+    /// Change a value of the recipe: optimizer.lr=1e-3, stage.2.steps=100, stage.infill_rate=0.5 (all stages). May repeat.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Where to train.
     #[arg(long, value_enum, default_value = "cpu")]
     device: Place,
@@ -151,9 +154,7 @@ impl Cli {
 }
 
 fn run_train(args: &TrainArgs) -> Result<ExitCode> {
-    let recipe = Recipe::read(&args.recipe)?;
-    let recipe_text = std::fs::read_to_string(&args.recipe)
-        .with_context(|| format!("cannot read the recipe {}", args.recipe.display()))?;
+    let (recipe, recipe_text) = Recipe::read_with(&args.recipe, &args.set)?;
     let data = folder("data", args.data.as_ref(), recipe.run.data.as_ref())?;
     let tokenizer_dir =
         folder("tokenizer", args.tokenizer.as_ref(), recipe.run.tokenizer.as_ref())?;

@@ -21,7 +21,8 @@ use diffcoder_engine::model::{Gradients, Model};
 
 use crate::data::loader::Batch;
 use crate::metrics::StepMetrics;
-use crate::optim::adamw::{AdamWSettings, Moments};
+use crate::optim::Moments;
+use crate::optim::adamw::AdamWSettings;
 use crate::parameters::Parameters;
 use crate::step::Task;
 

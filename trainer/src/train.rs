@@ -15,13 +15,13 @@ use diffcoder_engine::model::weights::Weights;
 use sha2::{Digest as _, Sha256};
 
 use crate::checkpoint::{Checkpoint, Progress, Snapshot};
-use crate::config::Recipe;
+use crate::config::{OptimizerKind, Recipe};
 use crate::data::loader::Batch;
 use crate::growth::deepened;
 use crate::inputs::Inputs;
 use crate::metrics::{MetricsFile, StepMetrics, matmul_rate};
 use crate::on_device::{DeviceTrainer, HostState};
-use crate::optim::adamw::AdamW;
+use crate::optim::Optimizer;
 use crate::optim::clip::{clip_scale, global_norm};
 use crate::optim::lr::LrCurve;
 use crate::parameters::Parameters;
@@ -110,7 +110,7 @@ enum Place {
 struct OnCpu {
     parameters: Parameters,
     model: Model,
-    optimizer: AdamW,
+    optimizer: Optimizer,
 }
 
 /// Trains all stages of a recipe, or what is left of them.
@@ -186,7 +186,6 @@ impl State {
         std::fs::create_dir_all(&root)
             .with_context(|| format!("cannot make the run folder {}", run.out.display()))?;
         let newest = retention::newest(&root)?;
-        let settings = run.recipe.optimizer.settings();
         let (host, progress) = match (run.start, newest) {
             (Start::Fresh | Start::From(_), Some(folder)) => bail!(
                 "{} already holds a run ({}): add --resume to go on with it, or choose another --out",
@@ -223,12 +222,19 @@ impl State {
             None => {
                 let HostState { parameters, moments, updates } = host;
                 let model = parameters.model(config, run.ops)?;
-                let optimizer = AdamW::resume(settings, moments, updates);
+                let settings = run.recipe.optimizer.settings(run.recipe.run.matmul);
+                let optimizer = Optimizer::resume(settings, moments, updates);
                 Place::Cpu(Box::new(OnCpu { parameters, model, optimizer }))
             }
             Some(device) => {
-                let clip_norm = run.recipe.optimizer.clip_norm;
-                let trainer = DeviceTrainer::new(device, config, settings, clip_norm, &host)?;
+                let optimizer = &run.recipe.optimizer;
+                ensure!(
+                    optimizer.kind == OptimizerKind::AdamW,
+                    "[optimizer] kind = \"muon\" trains on the processor alone so far: leave the line out, or train with --device cpu"
+                );
+                let clip_norm = optimizer.clip_norm;
+                let trainer =
+                    DeviceTrainer::new(device, config, optimizer.adamw(), clip_norm, &host)?;
                 Place::Device(Box::new(trainer))
             }
         };
@@ -418,6 +424,7 @@ fn check_same_run(recipe: &Recipe, saved: &str, folder: &Path) -> Result<()> {
         ("[model]", recipe.model != saved.model),
         ("[run] seed", recipe.run.seed != saved.run.seed),
         ("[objective] block", recipe.objective.block != saved.objective.block),
+        ("[optimizer] kind", recipe.optimizer.kind != saved.optimizer.kind),
     ];
     for (section, is_different) in different {
         ensure!(

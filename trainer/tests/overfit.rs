@@ -5,7 +5,8 @@ mod common;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_train::objective::loss::Normaliser;
 use diffcoder_train::objective::noise::{Clip, NoiseRule, RateUnit};
-use diffcoder_train::optim::adamw::{AdamW, AdamWSettings, DecayGroup};
+use diffcoder_train::optim::Optimizer;
+use diffcoder_train::optim::adamw::{AdamWSettings, DecayGroup};
 use diffcoder_train::optim::clip::{clip_scale, global_norm};
 use diffcoder_train::parameters::Parameters;
 use diffcoder_train::rng::{Stream, stream};
@@ -17,12 +18,13 @@ fn one_batch_is_memorised() {
     let parameters = Parameters::init(&config, &mut stream(1, 0, Stream::Init)).unwrap();
     let model = parameters.model(&config, Ops::default()).unwrap();
     let batch = common::rows(0, 4, 16);
-    let mut optimizer = AdamW::new(AdamWSettings {
+    let adamw = AdamWSettings {
         betas: [0.9, 0.95],
         eps: 1e-8,
         weight_decay: 0.0,
         decay: DecayGroup::Matrices,
-    });
+    };
+    let mut optimizer = Optimizer::new(adamw.into());
     let diffusion = Objective::Diffusion {
         rule: NoiseRule::cpt(4, RateUnit::Block, Clip::On),
         normaliser: Normaliser::All,

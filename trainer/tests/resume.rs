@@ -68,6 +68,24 @@ fn a_resumed_run_in_bf16_ends_in_the_same_bytes_too() {
 }
 
 #[test]
+fn a_resumed_run_with_muon_ends_in_the_same_bytes_too() {
+    let root = tempfile::tempdir().unwrap();
+    let (adamw, whole, cut) =
+        (root.path().join("adamw"), root.path().join("whole"), root.path().join("cut"));
+    run(TINY_RECIPE, &adamw, Start::Fresh, None).unwrap();
+    let recipe = TINY_RECIPE.replace("[optimizer]", "[optimizer]\nkind = \"muon\"");
+    run(&recipe, &whole, Start::Fresh, None).unwrap();
+    run(&recipe, &cut, Start::Fresh, Some(4)).unwrap();
+    run(&recipe, &cut, Start::Resume, None).unwrap();
+    assert_eq!(bytes(&whole, 10), bytes(&cut, 10));
+    assert_eq!(losses(&whole), losses(&cut));
+    assert_ne!(losses(&whole), losses(&adamw));
+    // The moments of the one mean nothing to the other.
+    let error = run(TINY_RECIPE, &cut, Start::Resume, None).unwrap_err();
+    assert!(format!("{error:#}").contains("[optimizer] kind"), "{error:#}");
+}
+
+#[test]
 fn a_kill_while_an_old_checkpoint_is_removed_leaves_a_run_that_goes_on() {
     let root = tempfile::tempdir().unwrap();
     run(TINY_RECIPE, root.path(), Start::Fresh, Some(4)).unwrap();

@@ -120,7 +120,7 @@ fn train_speed(device: &Device, recipe: &Recipe, peak: f64, sizes: Sizes) -> Res
         };
         let optimizer = &recipe.optimizer;
         let mut trainer =
-            DeviceTrainer::new(device, &config, optimizer.settings(), optimizer.clip_norm, &host)?;
+            DeviceTrainer::new(device, &config, optimizer.adamw(), optimizer.clip_norm, &host)?;
         let tokens: Vec<u32> =
             (0..rows * len).map(|i| (i * 7919 % (config.vocab_size - 8)) as u32 + 8).collect();
         let loss_mask = vec![true; tokens.len()];

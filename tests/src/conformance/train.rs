@@ -14,7 +14,8 @@ use diffcoder_train::objective::loss::Normaliser;
 use diffcoder_train::objective::noise::{
     Clip, NoiseRule, RateUnit, Weight, clipped_rate, warmup_u_max,
 };
-use diffcoder_train::optim::adamw::{AdamW, AdamWSettings, DecayGroup};
+use diffcoder_train::optim::Optimizer;
+use diffcoder_train::optim::adamw::{AdamWSettings, DecayGroup};
 use diffcoder_train::optim::clip::{clip_scale, global_norm};
 use diffcoder_train::parameters::Parameters;
 use diffcoder_train::step::{StepGradients, Task, step_gradients};
@@ -336,7 +337,7 @@ impl<'a> Reference<'a> {
         };
         let parameters = self.parameters(setup)?;
         let model = parameters.model(&self.config, setup.ops)?;
-        let mut optimizer = AdamW::new(settings);
+        let mut optimizer = Optimizer::new(settings.into());
         let (mut worst, mut outliers, mut n_compared) = (0f64, 0f64, 0);
         for (index, row) in
             adamw["trace"].as_array().context("facts.json lacks adamw.trace")?.iter().enumerate()

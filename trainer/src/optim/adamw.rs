@@ -1,11 +1,12 @@
-//! AdamW with f32 moments kept by parameter name.
+//! AdamW: the settings of a run and one update of one parameter.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 
 use diffcoder_engine::kernels::adamw::{AdamwStep, adamw_update};
+
+use super::Moments;
 
 /// Which parameters weight decay pulls towards zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -44,83 +45,29 @@ pub struct AdamWSettings {
     pub decay: DecayGroup,
 }
 
-/// First and second moment of one parameter, in its order of elements.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Moments {
-    /// Running mean of the gradient.
-    pub first: Vec<f32>,
-    /// Running mean of its square.
-    pub second: Vec<f32>,
-}
-
-/// The optimizer: settings, moments by name, number of updates made.
-pub struct AdamW {
-    settings: AdamWSettings,
-    moments: BTreeMap<String, Moments>,
-    updates: u64,
-}
-
-impl AdamW {
-    /// An optimizer that has made no update yet.
-    pub fn new(settings: AdamWSettings) -> Self {
-        Self { settings, moments: BTreeMap::new(), updates: 0 }
-    }
-
-    /// Goes on from saved moments after `updates` updates.
-    pub fn resume(
-        settings: AdamWSettings,
-        moments: BTreeMap<String, Moments>,
-        updates: u64,
-    ) -> Self {
-        Self { settings, moments, updates }
-    }
-
-    /// Moments by parameter name.
-    pub fn moments(&self) -> &BTreeMap<String, Moments> {
-        &self.moments
-    }
-
-    /// Updates made so far; the bias correction counts them.
-    pub fn updates(&self) -> u64 {
-        self.updates
-    }
-
-    /// Updates every variable that has a gradient, in place. Gradients count `gradient_scale` times (clipping).
-    pub fn step(
-        &mut self,
-        variables: &BTreeMap<String, Var>,
-        gradients: &BTreeMap<String, Tensor>,
-        lr: f64,
-        gradient_scale: f64,
-    ) -> Result<()> {
-        self.updates += 1;
-        let [beta1, beta2] = self.settings.betas;
-        let power = self.updates.min(i32::MAX as u64) as i32;
-        for (name, gradient) in gradients {
-            let Some(variable) = variables.get(name) else {
-                bail!("gradient of {name}, which is no parameter")
-            };
-            let n = variable.elem_count();
-            let moments = self
-                .moments
-                .entry(name.clone())
-                .or_insert_with(|| Moments { first: vec![0.0; n], second: vec![0.0; n] });
-            let decays = self.settings.decay.covers(variable.rank());
-            let step = AdamwStep {
-                lr: lr as f32,
-                beta1: beta1 as f32,
-                beta2: beta2 as f32,
-                eps: self.settings.eps as f32,
-                weight_decay: if decays { self.settings.weight_decay as f32 } else { 0.0 },
-                bias_correction1: (1.0 - beta1.powi(power)) as f32,
-                bias_correction2: (1.0 - beta2.powi(power)) as f32,
-                gradient_scale: gradient_scale as f32,
-            };
-            let op = UpdateInPlace { step, moments: Mutex::new(moments) };
-            variable.as_tensor().inplace_op2(&gradient.contiguous()?, &op)?;
-        }
-        Ok(())
-    }
+/// One AdamW update of `variable`, in place; `updates` counts this one. Gradients count `gradient_scale` times (clipping).
+pub(super) fn update(
+    settings: &AdamWSettings,
+    variable: &Var,
+    gradient: &Tensor,
+    moments: &mut Moments,
+    (lr, gradient_scale, updates): (f64, f64, u64),
+) -> Result<()> {
+    let [beta1, beta2] = settings.betas;
+    let power = updates.min(i32::MAX as u64) as i32;
+    let decays = settings.decay.covers(variable.rank());
+    let step = AdamwStep {
+        lr: lr as f32,
+        beta1: beta1 as f32,
+        beta2: beta2 as f32,
+        eps: settings.eps as f32,
+        weight_decay: if decays { settings.weight_decay as f32 } else { 0.0 },
+        bias_correction1: (1.0 - beta1.powi(power)) as f32,
+        bias_correction2: (1.0 - beta2.powi(power)) as f32,
+        gradient_scale: gradient_scale as f32,
+    };
+    let op = UpdateInPlace { step, moments: Mutex::new(moments) };
+    variable.as_tensor().inplace_op2(&gradient.contiguous()?, &op)
 }
 
 /// Runs an update on a variable's own storage, so that the model sees the new weights without a copy.
@@ -174,8 +121,11 @@ pub(crate) fn with_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use candle_core::Device;
 
+    use super::super::Optimizer;
     use super::*;
 
     fn run(decay: DecayGroup, shape: &[usize]) -> Vec<f32> {
@@ -183,7 +133,7 @@ mod tests {
         let start = Tensor::new(&[1f32, -2.0], &Device::Cpu).unwrap().reshape(shape).unwrap();
         let variables = BTreeMap::from([("w".to_owned(), Var::from_tensor(&start).unwrap())]);
         let seen_by_model = variables["w"].as_tensor().clone();
-        let mut optimizer = AdamW::new(settings);
+        let mut optimizer = Optimizer::new(settings.into());
         for gradient in [[0.5f32, 0.1], [0.5, -0.3]] {
             let gradient = Tensor::new(&gradient, &Device::Cpu).unwrap().reshape(shape).unwrap();
             let gradients = BTreeMap::from([("w".to_owned(), gradient)]);

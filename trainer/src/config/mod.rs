@@ -1,5 +1,7 @@
 //! Recipes: a run as written in a TOML file, read strictly.
 
+mod optimizer;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -9,8 +11,10 @@ use diffcoder_engine::model::config::ModelConfig;
 use crate::memory::physical_bytes;
 use crate::objective::loss::Normaliser;
 use crate::objective::noise::{Clip, RateUnit};
-use crate::optim::adamw::{AdamWSettings, DecayGroup};
+use crate::overrides;
 use crate::stage::{MIB, step_bytes};
+
+pub use optimizer::{OptimizerKind, OptimizerSection};
 
 /// Shortest row: below it an infilling sample has no context worth the name beside its markers.
 const LEAST_SEQ_LEN: usize = 32;
@@ -206,41 +210,6 @@ fn default_multi_hole_rate() -> f64 {
     0.6
 }
 
-/// `[optimizer]`
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct OptimizerSection {
-    /// Learning rate of the stable stretch.
-    pub lr: f64,
-    /// Decay of the two moments.
-    #[serde(default = "default_betas")]
-    pub betas: [f64; 2],
-    /// Added to the root of the second moment.
-    #[serde(default = "default_eps")]
-    pub eps: f64,
-    /// Decoupled weight decay.
-    #[serde(default)]
-    pub weight_decay: f64,
-    /// What decays: `matrices`, `all` or `none`.
-    #[serde(default)]
-    pub decay: DecayGroup,
-    /// Largest global gradient norm of an update.
-    #[serde(default = "default_clip_norm")]
-    pub clip_norm: f64,
-}
-
-impl OptimizerSection {
-    /// The settings of the optimizer itself.
-    pub fn settings(&self) -> AdamWSettings {
-        AdamWSettings {
-            betas: self.betas,
-            eps: self.eps,
-            weight_decay: self.weight_decay,
-            decay: self.decay,
-        }
-    }
-}
-
 /// `[schedule]`
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -284,28 +253,25 @@ fn default_rope_theta() -> f64 {
     10_000.0
 }
 
-fn default_betas() -> [f64; 2] {
-    [0.9, 0.95]
-}
-
-fn default_eps() -> f64 {
-    1e-8
-}
-
-fn default_clip_norm() -> f64 {
-    1.0
-}
-
 impl Recipe {
     /// Reads and checks a recipe file, also against the memory of this machine.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
-        let text = std::fs::read_to_string(path)
+        Ok(Self::read_with(path, &[])?.0)
+    }
+
+    /// The same with values changed as `--set` says (see [`overrides::apply`]), and the text of the result.
+    pub fn read_with(path: &Path, sets: &[String]) -> Result<(Self, String), RecipeError> {
+        let impossible = |reason| RecipeError::Impossible { path: path.to_owned(), reason };
+        let mut text = std::fs::read_to_string(path)
             .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
-        let recipe = Self::parse(&text, path)?;
-        match recipe.check_memory(physical_bytes()) {
-            Ok(()) => Ok(recipe),
-            Err(reason) => Err(RecipeError::Impossible { path: path.to_owned(), reason }),
+        if !sets.is_empty() {
+            // Mistakes of the file itself are told with its own lines.
+            Self::parse(&text, path)?;
+            text = overrides::apply(&text, sets).map_err(impossible)?;
         }
+        let recipe = Self::parse(&text, path)?;
+        recipe.check_memory(physical_bytes()).map_err(impossible)?;
+        Ok((recipe, text))
     }
 
     /// Parses and checks the text of a recipe; `path` names it in errors.
@@ -384,22 +350,7 @@ impl Recipe {
                 format!("stage {} ({}): {reason}", index + 1, stage.kind.name())
             })?;
         }
-        let optimizer = &self.optimizer;
-        for (name, value) in [("lr", optimizer.lr), ("clip_norm", optimizer.clip_norm)] {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(format!("[optimizer] {name} is {value}: it must be above 0"));
-            }
-        }
-        if !(optimizer.eps.is_finite() && optimizer.eps > 0.0) {
-            return Err(format!("[optimizer] eps is {}: it must be above 0", optimizer.eps));
-        }
-        let decay = optimizer.weight_decay;
-        if !(decay.is_finite() && decay >= 0.0) {
-            return Err(format!("[optimizer] weight_decay is {decay}: it must be 0 or more"));
-        }
-        if !optimizer.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
-            return Err("[optimizer] betas must lie in [0, 1)".to_owned());
-        }
+        self.optimizer.check()?;
         let total: u64 = self.stages.iter().map(|stage| stage.steps).sum();
         let ScheduleSection { warmup_steps, decay_steps, floor } = self.schedule;
         if warmup_steps.saturating_add(decay_steps) > total {
@@ -483,7 +434,7 @@ impl StageSection {
 mod tests {
     use super::*;
 
-    const NANO: &str = include_str!("../recipes/nano.toml");
+    const NANO: &str = include_str!("../../recipes/nano.toml");
 
     fn error_of(from: &str, to: &str) -> String {
         assert!(NANO.contains(from), "the recipe has no {from}");
@@ -500,7 +451,7 @@ mod tests {
 
     #[test]
     fn the_recipe_for_a_gpu_is_sound() {
-        let text = include_str!("../recipes/base.toml");
+        let text = include_str!("../../recipes/base.toml");
         let recipe = Recipe::parse(text, Path::new("base.toml")).unwrap();
         let config = recipe.model_config().unwrap();
         assert_eq!((config.n_layers, config.hidden_size, config.vocab_size), (8, 512, 8192));
