@@ -58,7 +58,7 @@ impl Lead {
     }
 
     /// The tokens that may follow `before`, ascending; `None` once `before` spells the whole text.
-    pub(super) fn candidates(&self, before: &[u32]) -> Option<Vec<u32>> {
+    pub fn candidates(&self, before: &[u32]) -> Option<Vec<u32>> {
         let rest =
             self.text.as_bytes().get(self.spelled(before)..).filter(|rest| !rest.is_empty())?;
         let fits = |bytes: &[u8]| {

@@ -11,7 +11,7 @@ use super::Language;
 pub enum MiddleKind {
     /// From a cursor in a line to the end of that line.
     LineEnd,
-    /// One to four lines, from after the indentation of the first (or a cursor in it) to the end of the last.
+    /// One to four lines, from after the indentation of the first (or its beginning, or a cursor in it) to the end of the last.
     Lines,
     /// A node of the syntax tree, or what stands between its brackets.
     Node,
@@ -37,6 +37,8 @@ const NODE_SHARE: f64 = 0.20;
 const MOST_LINES: usize = 4;
 /// How often several lines begin at a cursor in the first one instead of after its indentation.
 const LINES_FROM_CURSOR_RATE: f64 = 0.25;
+/// How often they are whole lines, so that the fill has to find the indentation: what HumanEval-Infilling asks for.
+const WHOLE_LINES_RATE: f64 = 0.2;
 /// How often a cursor may stand within the indentation.
 const CURSOR_ANYWHERE_RATE: f64 = 0.125;
 /// Longest syntax node.
@@ -132,8 +134,11 @@ fn line_end(text: &str, focus: &Range<usize>, rng: &mut impl Rng) -> Range<usize
 
 fn lines(text: &str, focus: &Range<usize>, rng: &mut impl Rng) -> Range<usize> {
     let first = random_line(text, focus, rng);
-    let start = if rng.random_bool(LINES_FROM_CURSOR_RATE) {
+    let draw: f64 = rng.random();
+    let start = if draw < LINES_FROM_CURSOR_RATE {
         random_cursor(text, &first, rng)
+    } else if draw < LINES_FROM_CURSOR_RATE + WHOLE_LINES_RATE {
+        first.start
     } else {
         after_indentation(text, &first)
     };
@@ -238,7 +243,7 @@ mod tests {
     #[test]
     fn each_kind_is_what_it_says() {
         let mut rng = keyed([5, 6, 7, 8]);
-        let mut bracket_halves = 0;
+        let (mut bracket_halves, mut with_indentation) = (0, 0);
         for _ in 0..2000 {
             let Middle { kind, span } =
                 choose(CODE, Language::Rust, 0..CODE.len(), &mut rng).unwrap();
@@ -252,6 +257,7 @@ mod tests {
                     assert!(fill.matches('\n').count() < MOST_LINES);
                     assert_eq!(span.end, line_stop(CODE, span.end));
                     assert!(!fill.ends_with('\n'));
+                    with_indentation += usize::from(fill.starts_with("    "));
                 }
                 MiddleKind::Node => {
                     assert!((1..=MOST_NODE_BYTES).contains(&fill.len()));
@@ -261,6 +267,7 @@ mod tests {
             }
         }
         assert!(bracket_halves > 10, "the insides of brackets must be among the middles");
+        assert!(with_indentation > 10, "whole lines must be among the middles");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 mod bpb;
 mod calibrate;
 mod fill;
+mod fill_likelihood;
 mod humaneval;
 mod infill;
 mod multi_hole;
 mod mutate;
+mod nats;
 pub mod sandbox;
 mod sweep;
 
@@ -38,10 +40,10 @@ pub struct EvalArgs {
     /// What to measure.
     #[arg(long, value_enum)]
     suite: Suite,
-    /// Corpus folder, as `data` wrote it (bpb, infill, multi-hole), or a .jsonl or .jsonl.gz file of the benchmark.
+    /// Corpus folder, as `data` wrote it (all but humaneval-infilling), or a .jsonl or .jsonl.gz file of the benchmark.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// How many documents of each language (bpb), holes of each kind (infill), groups (multi-hole) or problems, spread evenly (humaneval).
+    /// How many documents of each language (bpb), holes of each kind (infill, fill-likelihood), groups (multi-hole) or problems, spread evenly (humaneval).
     #[arg(long, visible_alias = "limit")]
     count: Option<usize>,
     /// Kinds of holes that infill measures; all by default.
@@ -88,6 +90,9 @@ pub struct EvalArgs {
 enum Suite {
     /// Bits per byte of plain text.
     Bpb,
+    /// Bits per byte of what stood in held-out single-line holes, behind the prompt as served; also of a model that only
+    /// knows next tokens, whose exact matches are counted as well.
+    FillLikelihood,
     /// Fills of held-out holes, through the engine as it serves.
     Infill,
     /// Fills of three held-out holes of a document together: jointly, in turn, and each by itself.
@@ -122,6 +127,11 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
         Suite::Bpb => {
             let count = args.count.unwrap_or(BPB_DOCUMENTS);
             let report = bpb::measure(args.model()?, &args.documents()?, count)?;
+            args.print(&report, &report.table())
+        }
+        Suite::FillLikelihood => {
+            let count = args.count.unwrap_or(INFILL_HOLES);
+            let report = fill_likelihood::measure(args.model()?, &args.documents()?, count)?;
             args.print(&report, &report.table())
         }
         Suite::Infill => args.infill(),

@@ -1,0 +1,220 @@
+//! What a text costs under a model: the log-likelihood of an autoregressive one, the exact NELBO of a block-diffusion one.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use candle_core::{Device, Tensor};
+use serde::Serialize;
+
+use diffcoder_engine::error::Result;
+use diffcoder_engine::model::Model;
+use diffcoder_engine::model::config::{DiffcoderKeys, Family, ModelConfig};
+use diffcoder_engine::model::mask::SequenceMask;
+use diffcoder_engine::model::ops::Ops;
+use diffcoder_engine::model::weights::Weights;
+use diffcoder_engine::tokenizer::Tokenizer;
+
+use crate::config::StageKind;
+use crate::objective::loss::{mask_patterns, next_token_targets, pattern_weight};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Measure {
+    /// `-log2 p(text)` of next-token prediction.
+    Likelihood,
+    /// The exact upper bound on it of block diffusion: all mask patterns of a block, no sampling.
+    Nelbo,
+}
+
+/// One sequence, of which a part is scored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// Token ids; the number of them is a multiple of N.
+    pub(super) tokens: Vec<u32>,
+    /// The first token that is scored, at least 1; all behind it are, too.
+    pub(super) first: usize,
+}
+
+/// A model that `diffcoder-train` made, and how its rows are scored.
+pub(super) struct Scorer {
+    /// The model.
+    pub(super) model: Model,
+    /// Its tokenizer.
+    pub(super) tokenizer: Tokenizer,
+    /// How it is served.
+    pub(super) keys: DiffcoderKeys,
+    /// Likelihood of a model that was trained on next tokens alone, NELBO of every other.
+    pub(super) measure: Measure,
+}
+
+impl Scorer {
+    /// Loads a model directory or a checkpoint with its tokenizer.
+    pub(super) fn open(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}: name a model directory", path.display()))?;
+        let config = ModelConfig::from_json(&text)?;
+        let Family::Diffcoder(keys) = config.family.clone() else {
+            anyhow::bail!("{} was not made by diffcoder-train", dir.display())
+        };
+        let measure = match keys.stage == StageKind::Ar.name() {
+            true => Measure::Likelihood,
+            false => Measure::Nelbo,
+        };
+        let model = Model::new(&config, Weights::from_dir(dir)?, Ops::default())?;
+        Ok(Self { model, tokenizer: Tokenizer::from_dir(dir)?, keys, measure })
+    }
+
+    /// Nats of the scored part of a row.
+    pub(super) fn nats(&self, row: &Row) -> Result<f64> {
+        let special = self.tokenizer.special();
+        nats(&self.model, row, self.measure, (special.mask, self.keys.block_length))
+    }
+}
+
+/// Nats of a row under `measure`. `mask_token` hides, `block` is N.
+fn nats(
+    model: &Model,
+    row: &Row,
+    measure: Measure,
+    (mask_token, block): (u32, usize),
+) -> Result<f64> {
+    match measure {
+        Measure::Likelihood => likelihood(model, row),
+        Measure::Nelbo => nelbo(model, row, mask_token, block),
+    }
+}
+
+fn likelihood(model: &Model, Row { tokens, first }: &Row) -> Result<f64> {
+    let len = tokens.len();
+    let scored: Vec<bool> = (0..len).map(|at| at >= *first).collect();
+    let ids = Tensor::from_slice(tokens, (1, len), &Device::Cpu)?;
+    let positions: Vec<u32> = (0..len as u32).collect();
+    let hidden = model.forward_sequence(&ids, &positions, SequenceMask::Causal)?;
+    let (rows, targets) = next_token_targets(tokens, &scored, len);
+    let nll = model.head_nll(&hidden, &rows, &targets)?.to_vec1::<f32>()?;
+    Ok(nll.into_iter().map(f64::from).sum())
+}
+
+/// Every pattern is one noisy row in which all blocks carry that pattern: noisy blocks do not see each other, so one
+/// forward scores the pattern in each block.
+fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<f64> {
+    let tokens = &row.tokens;
+    let len = tokens.len();
+    let clean = Tensor::from_slice(tokens, (1, len), &Device::Cpu)?;
+    let positions: Vec<u32> = (0..len as u32).collect();
+    let mut total = 0.0;
+    for pattern in mask_patterns(block) {
+        let mut noisy = tokens.to_vec();
+        let (mut rows, mut weights) = (Vec::new(), Vec::new());
+        for first in (row.first / block * block..len).step_by(block) {
+            // What is not scored stands there, as it does when a block is decoded.
+            let n_fixed = row.first.saturating_sub(first);
+            if pattern.bits & ((1 << n_fixed) - 1) != 0 {
+                continue;
+            }
+            let n_masked = pattern.bits.count_ones() as usize;
+            let weight = pattern_weight(n_masked, block - n_fixed);
+            for at in (0..block).filter(|at| pattern.bits >> at & 1 == 1) {
+                noisy[first + at] = mask_token;
+                rows.push((first + at) as u32);
+                weights.push(weight);
+            }
+        }
+        if rows.is_empty() {
+            continue;
+        }
+        let noisy = Tensor::from_vec(noisy, (1, len), &Device::Cpu)?;
+        let hidden = model.forward_doubled(&noisy, &clean, &positions, block)?;
+        let targets: Vec<u32> = rows.iter().map(|&row| tokens[row as usize]).collect();
+        // The noisy half comes first.
+        let nll = model.head_nll(&hidden, &rows, &targets)?.to_vec1::<f32>()?;
+        total += nll.iter().zip(weights).map(|(&nll, weight)| f64::from(nll) * weight).sum::<f64>();
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use candle_core::DType;
+    use diffcoder_engine::model::config::ModelConfig;
+    use diffcoder_engine::model::ops::Ops;
+    use diffcoder_engine::model::weights::Weights;
+
+    use super::*;
+    use crate::parameters::Parameters;
+    use crate::rng::{Stream, stream};
+
+    const BLOCK: usize = 4;
+    const MASK: u32 = 5;
+
+    fn config() -> ModelConfig {
+        ModelConfig::from_json(
+            r#"{"model_type":"qwen3","hidden_size":16,"intermediate_size":24,"num_hidden_layers":2,
+            "num_attention_heads":2,"num_key_value_heads":1,"head_dim":8,"vocab_size":64,"tie_word_embeddings":true,
+            "max_position_embeddings":64,"rms_norm_eps":1e-6,"rope_theta":10000.0}"#,
+        )
+        .unwrap()
+    }
+
+    fn row(first: usize) -> Row {
+        Row { tokens: vec![0, 10, 15, 20, 25, 30, 35, 40, 45, 50, 2, 2], first }
+    }
+
+    #[test]
+    fn a_model_that_knows_nothing_pays_the_logarithm_of_the_vocabulary() {
+        let config = config();
+        let zeros: BTreeMap<String, Tensor> = config
+            .parameter_shapes()
+            .into_iter()
+            .map(|(name, shape)| (name, Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()))
+            .collect();
+        let model =
+            Model::new(&config, Weights::from_tensors(zeros, "zeros"), Ops::default()).unwrap();
+        for measure in [Measure::Likelihood, Measure::Nelbo] {
+            let found = nats(&model, &row(1), measure, (MASK, BLOCK)).unwrap();
+            assert!((found - 11.0 * 64f64.ln()).abs() < 1e-3, "{measure:?} {found}");
+            let part = nats(&model, &row(6), measure, (MASK, BLOCK)).unwrap();
+            assert!((part - 6.0 * 64f64.ln()).abs() < 1e-3, "{measure:?} {part}");
+        }
+    }
+
+    /// Against the definition: each block alone behind its clean prefix, under the mask that serving uses.
+    #[test]
+    fn nelbo_is_that_of_decoding_block_by_block() {
+        let config = config();
+        let parameters = Parameters::init(&config, &mut stream(3, 0, Stream::Init)).unwrap();
+        let model = parameters.model(&config, Ops::default()).unwrap();
+        for scored_from in [1, 4, 6] {
+            let tokens = row(scored_from).tokens;
+            let mut expected = 0.0;
+            for first in (scored_from / BLOCK * BLOCK..tokens.len()).step_by(BLOCK) {
+                let fixed = scored_from.saturating_sub(first);
+                for pattern in mask_patterns(BLOCK - fixed) {
+                    let mut ids = tokens[..first + BLOCK].to_vec();
+                    let masked: Vec<u32> = (0..BLOCK - fixed)
+                        .filter(|at| pattern.bits >> at & 1 == 1)
+                        .map(|at| (first + fixed + at) as u32)
+                        .collect();
+                    for &at in &masked {
+                        ids[at as usize] = MASK;
+                    }
+                    let positions: Vec<u32> = (0..ids.len() as u32).collect();
+                    let n = ids.len();
+                    let ids = Tensor::from_vec(ids, (1, n), &Device::Cpu).unwrap();
+                    let mask = SequenceMask::BlockCausal { block: BLOCK };
+                    let hidden = model.forward_sequence(&ids, &positions, mask).unwrap();
+                    let targets: Vec<u32> = masked.iter().map(|&at| tokens[at as usize]).collect();
+                    let nll = model.head_nll(&hidden, &masked, &targets).unwrap();
+                    let nll = nll.to_vec1::<f32>().unwrap();
+                    expected += pattern.weight * nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
+                }
+            }
+            let found = nats(&model, &row(scored_from), Measure::Nelbo, (MASK, BLOCK)).unwrap();
+            assert!((found - expected).abs() < 1e-4 * expected, "{found} {expected}");
+        }
+    }
+}
