@@ -83,7 +83,7 @@ pub enum FillMode {
 }
 
 /// Bounds of one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct InfillLimits {
     /// Most tokens of one fill; a rewrite by instruction may have those of its draft in addition.
     pub max_tokens: usize,
@@ -91,11 +91,13 @@ pub struct InfillLimits {
     pub max_lines: Option<usize>,
     /// When to hand back the best draft so far; `None` waits for the end.
     pub deadline: Option<Instant>,
+    /// A fill whose confidence cannot reach this any more is given up; 0 decodes every fill to its end.
+    pub least_confidence: f64,
 }
 
 impl Default for InfillLimits {
     fn default() -> Self {
-        Self { max_tokens: 64, max_lines: None, deadline: None }
+        Self { max_tokens: 64, max_lines: None, deadline: None, least_confidence: 0.0 }
     }
 }
 
@@ -176,6 +178,8 @@ pub enum Finish {
     LineLimit,
     /// The deadline passed; the text is what had been committed without a gap.
     Deadline,
+    /// It could no longer reach [`InfillLimits::least_confidence`]; the text is what had been committed without a gap.
+    Unsure,
 }
 
 /// The text for one hole.
@@ -183,7 +187,8 @@ pub enum Finish {
 pub struct HoleFill {
     /// Replaces the hole.
     pub text: String,
-    /// Geometric mean of the committed tokens' confidences (the closing token's included), 0 to 1.
+    /// The share of the text's characters that the model expects to be right, 0 to 1: each counts with the product of the
+    /// confidences of the tokens up to its own. That of the closing token where the text is empty.
     pub confidence: f32,
     /// Why the fill ended.
     pub finish: Finish,

@@ -130,6 +130,8 @@ pub enum Interrupt {
     Deadline,
     /// What is there is all that is wanted.
     Enough,
+    /// What is there is too unlikely for what comes to be wanted.
+    Unsure,
 }
 
 /// Whoever follows a decode.

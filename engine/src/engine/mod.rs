@@ -1,6 +1,7 @@
 //! The engine in this process: a model directory in memory that fills holes.
 
 mod alternatives;
+mod confidence;
 mod one;
 mod score;
 mod serving;

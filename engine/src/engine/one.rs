@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Engine;
+use super::confidence::Expectation;
 use crate::cancel::CancelToken;
 use crate::decode::canvas::{Canvas, Cell};
 use crate::decode::lead::Lead;
@@ -161,7 +162,9 @@ impl Engine {
             }
             Err(Interrupt::Cancelled) => Err(InfillError::Cancelled),
             // Late: any order will do.
-            Err(Interrupt::Deadline | Interrupt::Enough) => Ok(f64::NEG_INFINITY),
+            Err(Interrupt::Deadline | Interrupt::Enough | Interrupt::Unsure) => {
+                Ok(f64::NEG_INFINITY)
+            }
         }
     }
 
@@ -212,23 +215,15 @@ impl Engine {
             End::EndToken(_) | End::CanvasFull => (limit, Finish::TokenLimit),
             // The text says below which bound was met.
             End::Interrupted(Interrupt::Enough) => (canvas.gapless().min(limit), Finish::LineLimit),
+            End::Interrupted(Interrupt::Unsure) => (canvas.gapless().min(limit), Finish::Unsure),
             End::Interrupted(_) => (canvas.gapless().min(limit), Finish::Deadline),
         };
-        let counted = canvas.prompt_len() + len + usize::from(finish == Finish::EndOfText);
-        let chosen = canvas.cells().iter().take(counted - canvas.prompt_len());
-        let logs: Vec<f64> = chosen
-            .filter_map(|cell| match cell {
-                Cell::Committed { confidence } => Some(confidence.ln()),
-                Cell::Masked | Cell::Given => None,
-            })
-            .collect();
-        let confidence = if logs.is_empty() {
-            0.0
-        } else {
-            (logs.iter().sum::<f64>() / logs.len() as f64).exp()
-        };
+        let counted = len + usize::from(finish == Finish::EndOfText);
+        let is_committed = |cell: &&Cell| matches!(cell, Cell::Committed { .. });
+        let n_tokens = canvas.cells().iter().take(counted).filter(is_committed).count();
         let mut tokens = canvas.generated()[..len].to_vec();
-        let mut text = frame::pieces(&self.tokenizer, &tokens)?.concat();
+        let pieces = frame::pieces(&self.tokenizer, &tokens)?;
+        let mut text = pieces.concat();
         let mut finish = finish;
         if let Some((cut, reason)) = opening.end(&text, limits) {
             text.truncate(cut);
@@ -242,11 +237,35 @@ impl Engine {
                 text.push('\n');
             }
         }
+        let confidence = match n_tokens {
+            0 => 0.0,
+            _ => confidence_of(canvas, (&pieces, text.len()), counted),
+        };
         // A decode that ends before it has spelled the lead has nothing to say.
         let text = text.strip_prefix(canvas.lead()).unwrap_or_default().to_owned();
         let fill = HoleFill { text, confidence: confidence as f32, finish };
-        Ok((Filled { fill, tokens }, logs.len()))
+        Ok((Filled { fill, tokens }, n_tokens))
     }
+}
+
+/// The confidence of a fill of `counted` tokens whose first `kept` bytes, in `pieces`, became its text.
+fn confidence_of(canvas: &Canvas, (pieces, kept): (&[String], usize), counted: usize) -> f64 {
+    let mut expectation = Expectation::new(canvas.lead());
+    let mut left = kept;
+    for (piece, &cell) in pieces.iter().zip(canvas.cells()) {
+        if left == 0 {
+            break;
+        }
+        expectation.push(&piece[..piece.floor_char_boundary(left)], cell);
+        left = left.saturating_sub(piece.len());
+    }
+    // An empty fill is as sure as its end.
+    if kept <= canvas.lead().len()
+        && let Some(&end) = canvas.cells().get(counted - 1)
+    {
+        expectation.push("", end);
+    }
+    expectation.confidence()
 }
 
 /// The cells without the text that stands before the hole.
@@ -293,6 +312,8 @@ struct Follower<'a> {
     on_frame: Option<&'a mut dyn FnMut(&Frame)>,
     /// The wanted lines or the answer are complete.
     enough: bool,
+    /// However it goes on, the fill stays below the wanted confidence.
+    unsure: bool,
     failure: Option<EngineError>,
 }
 
@@ -313,8 +334,24 @@ impl<'a> Follower<'a> {
             tokenizer,
             on_frame: None,
             enough: false,
+            unsure: false,
             failure: None,
         }
+    }
+}
+
+impl Follower<'_> {
+    /// Whether the fill can still reach the wanted confidence.
+    fn can_be_sure(&self, canvas: &Canvas) -> Result<bool, EngineError> {
+        let decided = &canvas.generated()[..canvas.gapless()];
+        let eos = self.tokenizer.special().eos;
+        let text = decided.iter().position(|&token| token == eos).unwrap_or(decided.len());
+        let mut expectation = Expectation::new(canvas.lead());
+        let pieces = frame::pieces(self.tokenizer, &decided[..text])?;
+        for (piece, &cell) in pieces.iter().zip(canvas.cells()) {
+            expectation.push(piece, cell);
+        }
+        Ok(expectation.can_reach(self.limits.least_confidence))
     }
 }
 
@@ -326,6 +363,9 @@ impl Watch for Follower<'_> {
         if self.enough {
             return Some(Interrupt::Enough);
         }
+        if self.unsure {
+            return Some(Interrupt::Unsure);
+        }
         let late = self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         late.then_some(Interrupt::Deadline)
     }
@@ -334,6 +374,12 @@ impl Watch for Follower<'_> {
         if self.limits.max_lines.is_some() || self.opening.answer.is_some() {
             match self.tokenizer.decode(&canvas.generated()[..canvas.gapless()]) {
                 Ok(text) => self.enough = self.opening.end(&text, self.limits).is_some(),
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        if self.limits.least_confidence > 0.0 {
+            match self.can_be_sure(canvas) {
+                Ok(can) => self.unsure = !can,
                 Err(error) => self.failure = Some(error),
             }
         }

@@ -3,7 +3,6 @@
 use super::Engine;
 use super::one::Poll;
 use crate::cancel::CancelToken;
-use crate::decode::Interrupt;
 use crate::decode::score::{Scored, Scorer};
 use crate::frame;
 use crate::infiller::{InfillError, LikelyToken, Score, ScoreRequest, ScoredToken};
@@ -70,7 +69,7 @@ impl Engine {
                 }
             })?;
         self.prefixes.put(&sequence, keys);
-        if let Err(Interrupt::Cancelled | Interrupt::Deadline | Interrupt::Enough) = ended {
+        if ended.is_err() {
             return Err(InfillError::Cancelled);
         }
         failure.map_or(Ok(()), Err)

@@ -41,7 +41,7 @@ pub struct Fill<'a> {
 impl<'a> From<&'a HoleFill> for Fill<'a> {
     /// All that the model gave, for somebody who has asked for it.
     fn from(fill: &'a HoleFill) -> Self {
-        let is_cut = matches!(fill.finish, Finish::TokenLimit | Finish::Deadline);
+        let is_cut = matches!(fill.finish, Finish::TokenLimit | Finish::Deadline | Finish::Unsure);
         Self { text: &fill.text, is_cut, shape: Shape::Free }
     }
 }

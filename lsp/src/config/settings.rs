@@ -56,7 +56,7 @@ pub struct Completion {
     pub automatic: bool,
 
     /// Least confidence of a suggestion that comes without being asked; 0 shows everything. Confidence is the
-    /// geometric mean of the probabilities that the model gave its tokens.
+    /// share of a suggestion's characters that the model expects you to write next.
     #[schemars(range(min = 0.0, max = 1.0), extend("order" = 4, "scope" = "language-overridable"))]
     pub show_threshold: f64,
 

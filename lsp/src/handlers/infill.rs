@@ -262,6 +262,8 @@ impl FilledRange {
                 Finish::TokenLimit => "tokenLimit",
                 Finish::LineLimit => "lineLimit",
                 Finish::Deadline => "deadline",
+                // Not here: these requests set no least confidence.
+                Finish::Unsure => "unsure",
             },
         }
     }

@@ -133,7 +133,11 @@ pub(crate) async fn complete(
                 Asked::Automatic => (settings.shape(context.site.shape()), 1),
                 Asked::Invoked => (Shape::Free, MOST_ITEMS),
             };
-            let request = settings.suggestion(context.request(shape, n_items));
+            let mut request = settings.suggestion(context.request(shape, n_items));
+            if asked == Asked::Automatic {
+                // What would not be shown is not decoded to its end.
+                request.limits.least_confidence = settings.completion.show_threshold;
+            }
             // Nobody listens any more if the request was cancelled.
             drop(prepared.send((context, shape, started.elapsed())));
             request
@@ -270,7 +274,8 @@ impl Job<'_> {
     ) -> Result<(CursorContext, Finished), RequestError> {
         let shape = self.shape;
         let work = move || {
-            let is_cut = matches!(fill.finish, Finish::TokenLimit | Finish::Deadline);
+            let is_cut =
+                matches!(fill.finish, Finish::TokenLimit | Finish::Deadline | Finish::Unsure);
             let finished = context.site.finish(&Fill { text: &fill.text, is_cut, shape });
             (context, finished)
         };
