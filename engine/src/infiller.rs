@@ -192,6 +192,26 @@ pub struct HoleFill {
     pub confidence: f32,
     /// Why the fill ended.
     pub finish: Finish,
+    /// Its beginning, where there is more of it.
+    pub first_line: Option<FirstLine>,
+}
+
+/// A fill up to the end of its first line that is not blank.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FirstLine {
+    /// Bytes of the fill's text, without the line end.
+    pub len: usize,
+    /// The confidence of this part alone, as [`HoleFill::confidence`].
+    pub confidence: f32,
+}
+
+impl HoleFill {
+    /// The first line alone; `None` if that is all of it.
+    pub fn cut_to_first_line(&self) -> Option<Self> {
+        let FirstLine { len, confidence } = self.first_line?;
+        let text = self.text.get(..len)?.to_owned();
+        Some(Self { text, confidence, finish: Finish::LineLimit, first_line: None })
+    }
 }
 
 /// Result of one request.

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::one::Session;
 use super::several::Pieces;
-use crate::infiller::{Finish, HoleFill, InfillError, InfillRequest, Sampling};
+use crate::infiller::{HoleFill, InfillError, InfillRequest, Sampling};
 
 /// Temperature of further draws where the request itself takes the most likely tokens.
 const TEMPERATURE: f64 = 0.8;
@@ -29,7 +29,8 @@ impl Engine {
             }
         };
         if wanted > 0 {
-            keep(first.iter().map(first_line).collect(), &mut found);
+            let line = |fill: &HoleFill| fill.cut_to_first_line().unwrap_or_else(|| fill.clone());
+            keep(first.iter().map(line).collect(), &mut found);
         }
         for draw in 1..=(wanted * DRAWS) as u64 {
             if found.len() >= wanted || session.is_late() {
@@ -60,13 +61,4 @@ fn same(a: &[HoleFill], b: &[HoleFill]) -> bool {
 fn confidence(fills: &[HoleFill]) -> f64 {
     let logs = fills.iter().map(|fill| f64::from(fill.confidence).ln());
     logs.sum::<f64>() / fills.len().max(1) as f64
-}
-
-fn first_line(fill: &HoleFill) -> HoleFill {
-    let text = fill.text.split(['\n', '\r']).next().unwrap_or_default();
-    // A fill that begins with a line end has nothing in its first line.
-    if text.is_empty() || text.len() == fill.text.len() {
-        return fill.clone();
-    }
-    HoleFill { text: text.to_owned(), finish: Finish::LineLimit, ..fill.clone() }
 }

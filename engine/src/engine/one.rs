@@ -14,7 +14,7 @@ use crate::decode::{CommitMode, DecodeRule, Decoder, End, FirstLook, Interrupt, 
 use crate::error::EngineError;
 use crate::frame;
 use crate::infiller::{
-    Finish, Frame, FrameCell, HoleFill, InfillError, InfillLimits, InfillStats, Sampling,
+    Finish, FirstLine, Frame, FrameCell, HoleFill, InfillError, InfillLimits, InfillStats, Sampling,
 };
 use crate::prompt::chat::end_of_answer;
 use crate::tokenizer::Tokenizer;
@@ -121,6 +121,7 @@ impl Engine {
         let sampler = self.sampler(sampling);
         let mut follower = Follower::silent(session.cancel, limits, opening, &self.tokenizer);
         follower.hole = hole;
+        follower.most_tokens = self.limit(limits, opening);
         follower.forwards_before = session.stats.forwards;
         if session.shown {
             follower.on_frame = Some(&mut *session.on_frame);
@@ -237,13 +238,16 @@ impl Engine {
                 text.push('\n');
             }
         }
-        let confidence = match n_tokens {
+        let confidence_up_to = |len| match n_tokens {
             0 => 0.0,
-            _ => confidence_of(canvas, (&pieces, text.len()), counted),
+            _ => confidence_of(canvas, (&pieces, len), counted) as f32,
         };
+        let confidence = confidence_up_to(text.len());
         // A decode that ends before it has spelled the lead has nothing to say.
         let text = text.strip_prefix(canvas.lead()).unwrap_or_default().to_owned();
-        let fill = HoleFill { text, confidence: confidence as f32, finish };
+        let first_line = first_line_end(&text)
+            .map(|len| FirstLine { len, confidence: confidence_up_to(canvas.lead().len() + len) });
+        let fill = HoleFill { text, confidence, finish, first_line };
         Ok((Filled { fill, tokens }, n_tokens))
     }
 }
@@ -251,19 +255,18 @@ impl Engine {
 /// The confidence of a fill of `counted` tokens whose first `kept` bytes, in `pieces`, became its text.
 fn confidence_of(canvas: &Canvas, (pieces, kept): (&[String], usize), counted: usize) -> f64 {
     let mut expectation = Expectation::new(canvas.lead());
-    let mut left = kept;
+    let (mut left, mut used) = (kept, 0);
     for (piece, &cell) in pieces.iter().zip(canvas.cells()) {
         if left == 0 {
             break;
         }
         expectation.push(&piece[..piece.floor_char_boundary(left)], cell);
         left = left.saturating_sub(piece.len());
+        used += 1;
     }
-    // An empty fill is as sure as its end.
-    if kept <= canvas.lead().len()
-        && let Some(&end) = canvas.cells().get(counted - 1)
-    {
-        expectation.push("", end);
+    // A fill without text of its own is as sure as its end, and as tokens that finish no character.
+    if kept <= canvas.lead().len() {
+        canvas.cells()[used..counted].iter().for_each(|&cell| expectation.push("", cell));
     }
     expectation.confidence()
 }
@@ -281,6 +284,13 @@ fn behind(mut lead: &str, mut cells: Vec<FrameCell>) -> Vec<FrameCell> {
         lead = &lead[shared..];
     }
     cells
+}
+
+/// Where the first line of a text ends that is not blank, if more than a line end follows.
+fn first_line_end(text: &str) -> Option<usize> {
+    let begin = text.find(|character: char| !character.is_whitespace())?;
+    let end = begin + text[begin..].find(['\n', '\r'])?;
+    (!text[end..].trim().is_empty()).then_some(end)
 }
 
 /// Where line number `count` (from 1) of a text ends, if there is one more behind it.
@@ -310,6 +320,8 @@ struct Follower<'a> {
     opening: &'a Opening,
     tokenizer: &'a Tokenizer,
     on_frame: Option<&'a mut dyn FnMut(&Frame)>,
+    /// What lies past it is cut off the fill.
+    most_tokens: usize,
     /// The wanted lines or the answer are complete.
     enough: bool,
     /// However it goes on, the fill stays below the wanted confidence.
@@ -333,6 +345,7 @@ impl<'a> Follower<'a> {
             limits,
             tokenizer,
             on_frame: None,
+            most_tokens: usize::MAX,
             enough: false,
             unsure: false,
             failure: None,
@@ -343,7 +356,7 @@ impl<'a> Follower<'a> {
 impl Follower<'_> {
     /// Whether the fill can still reach the wanted confidence.
     fn can_be_sure(&self, canvas: &Canvas) -> Result<bool, EngineError> {
-        let decided = &canvas.generated()[..canvas.gapless()];
+        let decided = &canvas.generated()[..canvas.gapless().min(self.most_tokens)];
         let eos = self.tokenizer.special().eos;
         let text = decided.iter().position(|&token| token == eos).unwrap_or(decided.len());
         let mut expectation = Expectation::new(canvas.lead());

@@ -206,6 +206,60 @@ fn a_deadline_returns_what_stands_without_a_gap() {
     assert!(whole.holes[0].text.starts_with(&result.holes[0].text));
 }
 
+/// Either the same fill, or one that never had a chance: giving up early changes no fill that is sure enough.
+#[test]
+fn a_fill_is_given_up_only_where_it_cannot_be_sure_enough() {
+    let (left, right) = document(200);
+    let (mut sure, mut given_up, mut saved) = (0, 0, 0);
+    for seed in 0..40 {
+        // The random model knows nothing; sharper draws make some tokens likely.
+        let mut request = request("a", &left, &right);
+        request.sampling.temperature = 0.5;
+        request.sampling.seed = seed;
+        let whole = fill(&mut random_engine(1024), &request);
+        let confidence = whole.holes[0].confidence;
+        for least in [f64::from(confidence) * 0.5, f64::from(confidence) * 1.7] {
+            request.limits.least_confidence = least;
+            let found = fill(&mut random_engine(1024), &request);
+            if found.holes[0].finish == Finish::Unsure {
+                let given = &found.holes[0];
+                assert!(
+                    f64::from(given.confidence) < least * (1.0 + 1e-6),
+                    "{given:?} {whole:?} {least}"
+                );
+                assert!(f64::from(confidence) < least, "{confidence} reaches {least}");
+                assert!(found.stats.forwards <= whole.stats.forwards);
+                given_up += 1;
+                saved += whole.stats.forwards - found.stats.forwards;
+            } else {
+                assert_eq!(found.holes, whole.holes);
+                sure += 1;
+            }
+        }
+    }
+    assert!(sure > 30 && given_up > 10 && saved > 10, "{sure} {given_up} {saved}");
+}
+
+#[test]
+fn the_first_line_has_a_confidence_of_its_own() {
+    let (left, right) = document(200);
+    let mut lines = 0;
+    for seed in 0..60 {
+        let mut request = request("a", &left, &right);
+        request.limits.max_tokens = 24;
+        request.sampling.temperature = 3.0;
+        request.sampling.seed = seed;
+        let fill = fill(&mut random_engine(1024), &request).holes.remove(0);
+        let Some(line) = fill.cut_to_first_line() else { continue };
+        assert!(fill.text.starts_with(&line.text) && line.text.len() < fill.text.len());
+        assert!(!line.text.trim().is_empty() && !line.text.trim().contains('\n'));
+        // Every further character is less likely than those before it.
+        assert!(line.confidence >= fill.confidence, "{line:?} {fill:?}");
+        lines += 1;
+    }
+    assert!(lines > 0, "no fill of the random model had two lines");
+}
+
 #[test]
 fn a_request_that_cannot_be_served_says_what_to_change() {
     let mut engine = random_engine(256);

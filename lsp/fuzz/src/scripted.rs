@@ -79,6 +79,7 @@ impl Infiller for Scripted {
                 },
                 confidence: (number(draft) % 101) as f32 / 100.0,
                 finish: Finish::EndOfText,
+                first_line: None,
             };
             drafts.iter().enumerate().map(fill).collect()
         };

@@ -95,8 +95,12 @@ mod tests {
         let (_folder, path) = write_file("// 🙏\nlet 🙏x = 1;\n");
         let source = Source::read(&path).unwrap();
         let holes = source.holes(&[place("1:5-2:6")], &[]).unwrap();
-        let fill =
-            HoleFill { text: "a\n\"b\"".into(), confidence: 0.75, finish: Finish::EndOfText };
+        let fill = HoleFill {
+            text: "a\n\"b\"".into(),
+            confidence: 0.75,
+            finish: Finish::EndOfText,
+            first_line: None,
+        };
         let wall = Duration::from_micros(1500);
         let stats =
             InfillStats { prompt_tokens: 20, cached_tokens: 4, forwards: 4, tokens: 6, wall };

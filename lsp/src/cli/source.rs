@@ -205,8 +205,12 @@ mod tests {
         let holes = source.holes(&[place("2:1-2:1")], &[]).unwrap();
         let draft = "".into();
         assert_eq!(holes.segments(), [text("a\n"), Segment::Hole { draft }, text("\nb\n")]);
-        let mut fills =
-            [HoleFill { text: "x\ny".into(), confidence: 1.0, finish: Finish::EndOfText }];
+        let mut fills = [HoleFill {
+            text: "x\ny".into(),
+            confidence: 1.0,
+            finish: Finish::EndOfText,
+            first_line: None,
+        }];
         holes.finish(&mut fills);
         assert_eq!(holes.filled([fills[0].text.as_str()]), "a\r\nx\r\ny\r\nb\r\n");
     }

@@ -60,7 +60,12 @@ impl Infiller for Scripted {
         }
         let text = self.fill.to_owned();
         Ok(Infill {
-            holes: vec![HoleFill { text, confidence: 0.75, finish: Finish::EndOfText }],
+            holes: vec![HoleFill {
+                text,
+                confidence: 0.75,
+                finish: Finish::EndOfText,
+                first_line: None,
+            }],
             alternatives: Vec::new(),
             stats: InfillStats {
                 prompt_tokens: 20,

@@ -145,7 +145,10 @@ pub(crate) async fn complete(
     };
     let pending = session.worker.submit_later(key, Lane::Completion, Box::new(make), delay);
 
-    let infill = pending.outcome().await?;
+    let mut infill = pending.outcome().await?;
+    if asked == Asked::Automatic {
+        infill.holes.iter_mut().for_each(|fill| keep_what_is_sure(fill, settings));
+    }
     let (context, shape, prepare) = preparation.await.map_err(|_| RequestError::ShuttingDown)?;
 
     snapshot.log_fills(&infill);
@@ -187,6 +190,17 @@ pub(crate) async fn complete(
     session.completions.spent(asked, spent, &infill.stats);
     session.completions.keep(uri, Suggested { place, asked, edits: edits.clone() });
     Ok(edits)
+}
+
+/// Cuts a fill that is too unsure as a whole to its first line, if that is sure enough.
+fn keep_what_is_sure(fill: &mut HoleFill, settings: &Settings) {
+    let is_sure =
+        |fill: &HoleFill| f64::from(fill.confidence) >= settings.completion.show_threshold;
+    if !is_sure(fill)
+        && let Some(line) = fill.cut_to_first_line().filter(is_sure)
+    {
+        *fill = line;
+    }
 }
 
 /// Whether the model is too unsure of a fill that nobody asked for.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::infiller::{
-    Finish, Frame, FrameCell, HoleFill, Infill, InfillError, InfillRequest, InfillStats, Infiller,
-    LikelyToken, Score, ScoreRequest, ScoredToken, Segment, Task,
+    Finish, FirstLine, Frame, FrameCell, HoleFill, Infill, InfillError, InfillRequest, InfillStats,
+    Infiller, LikelyToken, Score, ScoreRequest, ScoredToken, Segment, Task,
 };
 use parking_lot::Mutex;
 
@@ -26,6 +26,8 @@ pub(crate) enum Act {
     FillWhenOpened(&'static str),
     /// Answers at once, with a confidence in percent.
     FillWith(&'static str, u8),
+    /// The same with a confidence of its first line, in percent.
+    FillLines(&'static str, u8, u8),
     /// Refuses, with a reason.
     Refuse(&'static str),
     /// Panics.
@@ -180,10 +182,20 @@ impl Infiller for Scripted {
                 }
                 Ok(infill)
             }
+            Act::FillLines(text, percent, first_percent) => {
+                let mut infill = infill(text, request);
+                for hole in &mut infill.holes {
+                    hole.confidence = f32::from(percent) / 100.0;
+                    let len = text.find('\n').unwrap();
+                    let confidence = f32::from(first_percent) / 100.0;
+                    hole.first_line = Some(FirstLine { len, confidence });
+                }
+                Ok(infill)
+            }
             Act::Choose(fills) => {
                 let mut choices = fills.iter().map(|&(text, confidence)| {
                     let text = text.to_owned();
-                    vec![HoleFill { text, confidence, finish: Finish::EndOfText }]
+                    vec![HoleFill { text, confidence, finish: Finish::EndOfText, first_line: None }]
                 });
                 Ok(Infill {
                     holes: choices.next().unwrap(),
@@ -218,7 +230,11 @@ impl Infiller for Scripted {
         match act {
             Act::Panic(message) => panic!("{message}"),
             Act::FillWhenOpened(_) => self.wait_for_gate(cancel)?,
-            Act::Fill(_) | Act::FillWith(..) | Act::Choose(_) | Act::Refuse(_) => {}
+            Act::Fill(_)
+            | Act::FillWith(..)
+            | Act::FillLines(..)
+            | Act::Choose(_)
+            | Act::Refuse(_) => {}
         }
         let likely = |index: usize| LikelyToken { text: format!("{index}"), probability: 0.5 };
         let token = |(number, (start, character)): (usize, (usize, char))| ScoredToken {
@@ -250,7 +266,7 @@ fn infill(text: &str, request: &InfillRequest) -> Infill {
             .map(|hole| {
                 let number = if n_holes > 1 { hole.to_string() } else { String::new() };
                 let text = format!("{lead}{text}{number}");
-                HoleFill { text, confidence: 1.0, finish: Finish::EndOfText }
+                HoleFill { text, confidence: 1.0, finish: Finish::EndOfText, first_line: None }
             })
             .collect()
     };

@@ -118,6 +118,24 @@ async fn an_unsure_fill_is_shown_to_who_asked_alone() {
     client.finish().await;
 }
 
+#[tokio::test]
+async fn of_an_unsure_block_the_first_line_is_shown_if_that_is_sure() {
+    const BLOCK: &str = "b();\n    c();";
+    for (whole, first, shown) in [(20, 29, None), (20, 31, Some("b();")), (31, 40, Some(BLOCK))] {
+        let mut client = Client::start(&Script::always(Act::FillLines(BLOCK, whole, first))).await;
+        client.open_as("rust", URI, "fn a() {\n    \n}\n").await;
+        let mut params = completion_params(URI, 1, 4);
+        params["context"]["triggerKind"] = json!(2);
+        let items = client.call("textDocument/inlineCompletion", params.clone()).await.unwrap();
+        assert_eq!(items[0]["insertText"].as_str(), shown, "{whole} % and {first} %");
+        params["context"]["triggerKind"] = json!(1);
+        let items = client.call("textDocument/inlineCompletion", params).await.unwrap();
+        let items = items.as_array().unwrap();
+        assert!(items.iter().any(|item| item["insertText"] == BLOCK), "{items:?}");
+        client.finish().await;
+    }
+}
+
 async fn change_settings(client: &mut Client, settings: Value) {
     client.notify("workspace/didChangeConfiguration", json!({ "settings": settings })).await;
 }
