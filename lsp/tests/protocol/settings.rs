@@ -96,7 +96,7 @@ async fn suggestions_may_wait_to_be_asked_for() {
 
 #[tokio::test]
 async fn an_unsure_fill_is_shown_to_who_asked_alone() {
-    for (percent, shown) in [(29, 0), (31, 1)] {
+    for (percent, shown) in [(19, 0), (21, 1)] {
         let mut client = Client::start(&Script::always(Act::FillWith("b", percent))).await;
         client.open(URI, TEXT).await;
         assert_eq!(automatic(&mut client, URI).await.len(), shown, "{percent} %");
@@ -104,7 +104,7 @@ async fn an_unsure_fill_is_shown_to_who_asked_alone() {
         client.finish().await;
     }
     let mut client = Client::connect(&Script::always(Act::FillWith("b", 29)));
-    let options = json!({ "settings": { "diffcoder.completion.showThreshold": 0.2 } });
+    let options = json!({ "settings": { "diffcoder.completion.showThreshold": 0.1 } });
     initialize(&mut client, options, json!({})).await;
     client.open(URI, TEXT).await;
     assert_eq!(automatic(&mut client, URI).await.len(), 1);
@@ -121,7 +121,7 @@ async fn an_unsure_fill_is_shown_to_who_asked_alone() {
 #[tokio::test]
 async fn of_an_unsure_block_the_first_line_is_shown_if_that_is_sure() {
     const BLOCK: &str = "b();\n    c();";
-    for (whole, first, shown) in [(20, 29, None), (20, 31, Some("b();")), (31, 40, Some(BLOCK))] {
+    for (whole, first, shown) in [(10, 19, None), (10, 21, Some("b();")), (21, 40, Some(BLOCK))] {
         let mut client = Client::start(&Script::always(Act::FillLines(BLOCK, whole, first))).await;
         client.open_as("rust", URI, "fn a() {\n    \n}\n").await;
         let mut params = completion_params(URI, 1, 4);

@@ -43,6 +43,7 @@ try {
     tools,
     vsix,
     logs: path.join(folder, 'logs'),
+    shownAsServed: true,
     files: { 'places.rs': places(Number(values.places)) },
   });
   say('load before', os.loadavg().map((load) => load.toFixed(1)).join(' '));

@@ -52,8 +52,8 @@ export class Workbench {
   /** Those that are open or about to be. */
   static all = new Set();
 
-  /** `tools` from setup, the package to install if any, files of the workspace (or a function of its folder), further settings, those of the machine, whether trust is asked for. */
-  static async open({ tools, vsix, files, settings = {}, machine = {}, trust = false, logs }) {
+  /** `tools` from setup, the package to install if any, files of the workspace (or a function of its folder), further settings, those of the machine, whether trust is asked for, whether only what is sure enough is shown. */
+  static async open({ tools, vsix, files, settings = {}, machine = {}, trust = false, logs, shownAsServed = false }) {
     const bench = new Workbench();
     Workbench.all.add(bench);
     bench.root = fs.mkdtempSync(path.join(os.tmpdir(), 'diffcoder-e2e-'));
@@ -61,7 +61,7 @@ export class Workbench {
     fs.mkdirSync(logs, { recursive: true });
     try {
       bench.setMachine(machine);
-      await bench.start(tools, vsix, files, { ...QUIET, 'security.workspace.trust.enabled': trust, ...settings }, trust);
+      await bench.start(tools, vsix, files, { ...QUIET, 'security.workspace.trust.enabled': trust, ...settings }, trust, shownAsServed);
     } catch (error) {
       await bench.close();
       throw error;
@@ -80,7 +80,7 @@ export class Workbench {
     return folder;
   }
 
-  async start(tools, vsix, files, settings, trust) {
+  async start(tools, vsix, files, settings, trust, shownAsServed) {
     this.workspace = this.folder('workspace');
     for (const [name, text] of Object.entries(typeof files === 'function' ? files(this.workspace) : files)) {
       const file = path.join(this.workspace, name);
@@ -92,6 +92,8 @@ export class Workbench {
     const home = this.folder('home');
     // A server on the tester's PATH must not stand in for the one in the package.
     const env = { ...process.env, HOME: home, XDG_CONFIG_HOME: path.join(home, '.config'), XDG_DATA_HOME: path.join(home, '.local'), PATH: '/usr/bin:/bin' };
+    // These tests are about the editor: they see also what the model is less sure of.
+    if (!shownAsServed) env.DIFFCODER_COMPLETION_SHOW_THRESHOLD = '0';
     const base = [tools.codeServer, '--user-data-dir', this.folder('data'), '--extensions-dir', this.folder('extensions')];
     if (vsix !== undefined) {
       const installed = spawnSync(tools.node, [...base, '--install-extension', vsix], { env, encoding: 'utf8' });
