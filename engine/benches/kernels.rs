@@ -87,8 +87,8 @@ fn few_rows() {
         [(256, 256), (128, 256), (128, 256), (256, 256), (768, 256), (768, 256), (256, 768)];
     let layers: Vec<_> = (0..6).flat_map(|_| shapes).chain([(4096, 256)]).collect();
     let weights: Vec<_> = layers.iter().map(|&(out, inner)| numbers(out * inner)).collect();
-    let (x, mut plain, mut placed) = (numbers(32 * 768), numbers(32 * 4096), numbers(32 * 4096));
-    for rows in [4, 8, 16, 32] {
+    let (x, mut plain, mut placed) = (numbers(16 * 768), numbers(16 * 4096), numbers(16 * 4096));
+    for rows in [4, 8, 16] {
         let operands = || {
             layers.iter().zip(&weights).map(|(&(out, inner), weight)| {
                 (MatRef::new(&x[..rows * inner], rows, inner), MatRef::new(weight, out, inner).t())

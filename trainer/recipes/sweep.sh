@@ -13,14 +13,17 @@ shift 2
 [ $# -gt 0 ] || set -- ar75 ar30 ar60 ar90 ar100 adamw-25 adamw-50 muon-25 muon-100 infill50 infill95 multi0 multi60 \
     ar75-seed2 ar75-seed3 ar100-seed2 ar100-seed3
 
+# All of the compute on next-token prediction.
+next_token="stage.kind=ar stage.3.steps=135 schedule.decay_steps=150"
+
 for arm in "$@"; do
-    recipe=sweep.toml
+    fills=yes
     case $arm in
         ar75) set_to="" ;;
         ar30) set_to="stage.1.steps=180 stage.2.steps=35 stage.3.steps=175" ;;
         ar60) set_to="stage.1.steps=360 stage.2.steps=20 stage.3.steps=100 schedule.decay_steps=62" ;;
         ar90) set_to="stage.1.steps=540 stage.2.steps=6 stage.3.steps=24 schedule.decay_steps=120" ;;
-        ar100) set_to="" recipe=sweep-ar.toml ;;
+        ar100) set_to="$next_token" fills=no ;;
         adamw-25) set_to="optimizer.kind=adamw optimizer.lr=2.5e-3" ;;
         adamw-50) set_to="optimizer.kind=adamw" ;;
         muon-25) set_to="optimizer.lr=2.5e-3" ;;
@@ -30,7 +33,7 @@ for arm in "$@"; do
         multi0) set_to="stage.multi_hole_rate=0.0" ;;
         multi60) set_to="stage.multi_hole_rate=0.6" ;;
         ar75-seed[0-9]) set_to="run.seed=${arm#*seed}" ;;
-        ar100-seed[0-9]) set_to="run.seed=${arm#*seed}" recipe=sweep-ar.toml ;;
+        ar100-seed[0-9]) set_to="$next_token run.seed=${arm#*seed}" fills=no ;;
         *) echo "no arm $arm: see the list in this script" >&2; exit 2 ;;
     esac
     folder=$out/$arm
@@ -41,7 +44,7 @@ for arm in "$@"; do
         for value in $set_to; do sets="$sets --set $value"; done
         # The words of $sets hold no blanks.
         # shellcheck disable=SC2086
-        "$train" train "trainer/recipes/$recipe" --out "$folder/run" --data "$data" --tokenizer "$tokenizer" $sets \
+        "$train" train trainer/recipes/sweep.toml --out "$folder/run" --data "$data" --tokenizer "$tokenizer" $sets \
             2> "$folder/train.log"
         touch "$folder/trained"
     fi
@@ -58,6 +61,6 @@ for arm in "$@"; do
     measure bpb
     measure fill-likelihood
     # A model that knows next tokens alone fills no masks.
-    [ "$recipe" = sweep-ar.toml ] || measure infill --holes single-line --count 500
+    [ $fills = no ] || measure infill --holes single-line --count 500
     echo "$arm done"
 done

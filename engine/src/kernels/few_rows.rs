@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::matmul::{Beta, MatRef};
 use super::scratch::Scratch;
-use super::simd::{multiply_add, multiversion};
+use super::simd::{multiply_add, multiversion, reduce_sum};
 
 /// Up to this many rows reading the weights in place beats copying them first.
 const FEW_ROWS: usize = 16;
@@ -147,24 +147,40 @@ fn dots<const FMA: bool, const LANES: usize>(
     let rest = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>();
     let sums = |[s0, s1, s2, s3]: [[f32; LANES]; ROW_TILE], w: &[f32]| {
         [
-            halves(s0) + rest(rest0, w),
-            halves(s1) + rest(rest1, w),
-            halves(s2) + rest(rest2, w),
-            halves(s3) + rest(rest3, w),
+            reduce_sum(s0) + rest(rest0, w),
+            reduce_sum(s1) + rest(rest1, w),
+            reduce_sum(s2) + rest(rest2, w),
+            reduce_sum(s3) + rest(rest3, w),
         ]
     };
     [sums([v0, v1, v2, v3], v_rest), sums([w0, w1, w2, w3], w_rest)]
 }
 
-/// The sum of the lanes by halves.
-#[inline(always)]
-fn halves<const LANES: usize>(mut lanes: [f32; LANES]) -> f32 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both widths, whatever this machine would choose; the last output stands alone in its tile.
+    #[test]
+    fn wide_and_narrow_sums_are_those_of_plain_loops() {
+        let (rows, inner, outs, stride) = (8, 45, 7, 50);
+        let number = |i: usize| (i * 37 % 101) as f32 / 50.0 - 1.0;
+        let x: Vec<f32> = (0..rows * inner).map(number).collect();
+        let weights: Vec<f32> = (0..outs * stride).map(|i| number(i + 13)).collect();
+        let operands = Operands { x: &x, rows, weights: &weights, stride, inner };
+        let mut widths: Vec<fn(Operands<'_>, &mut [f32])> = vec![multiply_narrow];
+        #[cfg(target_arch = "x86_64")]
+        widths.push(multiply_wide);
+        for width in widths {
+            let mut products = vec![f32::NAN; outs * rows];
+            width(operands, &mut products);
+            for (at, found) in products.iter().enumerate() {
+                let (out, row) = (at / rows, at % rows);
+                let terms = (0..inner)
+                    .map(|k| f64::from(x[row * inner + k]) * f64::from(weights[out * stride + k]));
+                let expected: f64 = terms.sum();
+                assert!((f64::from(*found) - expected).abs() < 1e-4, "{out} {row}");
+            }
         }
-        width /= 2;
     }
-    lanes[0]
 }

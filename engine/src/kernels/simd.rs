@@ -77,9 +77,8 @@ pub(super) const LANES: usize = 16;
 
 /// The sum of the lanes by halves.
 #[inline(always)]
-pub(super) fn reduce_sum(lanes: [f32; LANES]) -> f32 {
-    let mut lanes = lanes;
-    let mut width = LANES / 2;
+pub(super) fn reduce_sum<const N: usize>(mut lanes: [f32; N]) -> f32 {
+    let mut width = N / 2;
     while width > 0 {
         for i in 0..width {
             lanes[i] += lanes[i + width];

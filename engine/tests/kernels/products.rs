@@ -30,7 +30,7 @@ const SHAPES: [(usize, usize, usize); 17] = [
     // Few rows: in place where the weights allow it.
     (3, 37, 45),
     (8, 301, 256),
-    (17, 701, 270),
+    (13, 701, 270),
 ];
 
 fn round_to_bf16(x: &[f32]) -> Vec<f32> {
