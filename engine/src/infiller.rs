@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
+use crate::related::Related;
 
 /// One piece of a document, in reading order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,15 +17,6 @@ pub enum Segment {
         /// The text that the fill replaces.
         draft: Arc<str>,
     },
-}
-
-/// A piece of another file that may say something about the hole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Related {
-    /// Path of the file, as a reader of the project would name it.
-    pub path: Arc<str>,
-    /// The piece; lines end with `\n`.
-    pub text: Arc<str>,
 }
 
 /// What to fill, and within which bounds.

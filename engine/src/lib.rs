@@ -19,4 +19,5 @@ pub mod kernels;
 pub mod model;
 pub mod prefix_cache;
 pub mod prompt;
+pub mod related;
 pub mod tokenizer;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Related, Segment};
+use diffcoder_engine::infiller::{InfillLimits, InfillRequest, Segment};
+use diffcoder_engine::related::Related;
 
 use crate::after_fill::{Edit, Language, Parsed, Repair, Shape, Site};
 use crate::document::Document;

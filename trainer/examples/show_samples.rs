@@ -26,14 +26,22 @@ struct Args {
     /// Tokens of a row.
     #[arg(long, default_value_t = 1024)]
     len: usize,
+    /// Share of the infilling samples with one hole that are shown text of other files.
+    #[arg(long, default_value_t = 0.5)]
+    related: f64,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Args { data, tokenizer, step, rows, len } = Args::parse();
+    let Args { data, tokenizer, step, rows, len, related } = Args::parse();
     let documents = Arc::new(corpus::read_split(&data, Split::Train)?);
     let names = tokenizers::Tokenizer::from_file(tokenizer.join("tokenizer.json"))
         .map_err(anyhow::Error::msg)?;
-    let options = SampleOptions { infill_rate: 0.65, multi_hole_rate: 0.6, block_length: 4 };
+    let options = SampleOptions {
+        infill_rate: 0.65,
+        multi_hole_rate: 0.6,
+        related_rate: related,
+        block_length: 4,
+    };
     let sampler = Sampler::new(Tokenizer::from_dir(&tokenizer)?, options)?;
     let loader = Loader::new(documents, sampler, LoaderOptions { rows, len, seed: 0 })?;
     let start = std::time::Instant::now();

@@ -201,6 +201,7 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
         let sampling = SampleOptions {
             infill_rate: stage.section.infill_rate,
             multi_hole_rate: stage.section.multi_hole_rate,
+            related_rate: stage.section.related_rate,
             block_length: recipe.objective.block,
         };
         let shape = LoaderOptions {

@@ -87,10 +87,14 @@ pub fn served_config(recipe: &Recipe, model: &ModelConfig, stage: &Stage) -> Mod
     // A model that has not learned to fill masks can only be trained on.
     let section = stage.section;
     let capabilities = match section.kind {
-        StageKind::Cpt if section.infill_rate > 0.0 && section.multi_hole_rate > 0.0 => {
-            vec!["infill".to_owned(), "multi-hole".to_owned()]
+        StageKind::Cpt => {
+            let learned = [
+                ("infill", true),
+                ("multi-hole", section.infill_rate * section.multi_hole_rate > 0.0),
+                ("related", section.infill_rate * section.related_rate > 0.0),
+            ];
+            learned.iter().filter(|(_, is)| *is).map(|(name, _)| (*name).to_owned()).collect()
         }
-        StageKind::Cpt => vec!["infill".to_owned()],
         StageKind::Ar | StageKind::Warmup => Vec::new(),
     };
     let seen = recipe.stages[..=stage.index].iter().map(|stage| stage.seq_len).max().unwrap_or(0);

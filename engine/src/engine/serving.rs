@@ -5,6 +5,7 @@ use crate::infiller::{InfillError, InfillRequest, Sampling, Unmasking};
 use crate::model::config::{Family, ModelConfig};
 use crate::prompt::chat::ChatTemplate;
 use crate::prompt::format::PromptFormat;
+use crate::prompt::related::RELATED_SHARE;
 use crate::tokenizer::Tokenizer;
 
 /// How the model's family is served.
@@ -22,20 +23,15 @@ pub(super) struct Serving {
     pub(super) related_tokens: usize,
 }
 
-/// The share of the context that text of other files may take, where the model knows such text.
-const RELATED_SHARE: usize = 4;
-
 impl Serving {
     pub(super) fn of(config: &ModelConfig) -> Result<Self, EngineError> {
         let (format, context_tokens, multi_hole) = match &config.family {
             Family::StableDiffCoder => {
                 (PromptFormat::SeedFim, config.max_position_embeddings, false)
             }
-            Family::Diffcoder(own) if own.capabilities.iter().any(|can| can == "infill") => (
-                own.layout,
-                own.context_tokens,
-                own.capabilities.iter().any(|can| can == "multi-hole"),
-            ),
+            Family::Diffcoder(own) if own.can("infill") => {
+                (own.layout, own.context_tokens, own.can("multi-hole"))
+            }
             Family::Diffcoder(own) => {
                 return Err(EngineError::Config(format!(
                     "this model was not trained to infill (it left the stage \"{}\", and diffcoder.capabilities lacks \"infill\"): train it through the cpt stage and export that checkpoint",
@@ -45,11 +41,10 @@ impl Serving {
             Family::Transformer => return Err(unknown_family()),
         };
         let block_length = config.block_length().ok_or_else(unknown_family)?;
-        let knows_related = match &config.family {
-            Family::Diffcoder(own) => own.capabilities.iter().any(|can| can == "related"),
-            _ => true,
+        let related_tokens = match &config.family {
+            Family::Diffcoder(own) => own.related_tokens(),
+            _ => context_tokens / RELATED_SHARE,
         };
-        let related_tokens = if knows_related { context_tokens / RELATED_SHARE } else { 0 };
         let end_bias = match &config.family {
             Family::Diffcoder(own) => own.end_bias,
             _ => 0.0,
@@ -88,7 +83,7 @@ pub(super) fn instruct(
 ) -> Result<ChatTemplate, String> {
     let (knows, mend) = match &config.family {
         Family::Diffcoder(own) => (
-            own.capabilities.iter().any(|can| can == "instruct"),
+            own.can("instruct"),
             "choose a model whose config.json lists the capability \"instruct\"",
         ),
         // Of the published models only those have a template.

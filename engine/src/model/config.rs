@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{EngineError, Result};
 use crate::prompt::format::PromptFormat;
+use crate::prompt::related::RELATED_SHARE;
 
 /// Transformer variants that share this one definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,18 @@ pub struct DiffcoderKeys {
     /// Added to the logit of the end token of a fill: a model that was trained on few fills closes them too seldom. 0 for
     /// the model as it is.
     pub end_bias: f32,
+}
+
+impl DiffcoderKeys {
+    /// Whether the model was trained for something.
+    pub fn can(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|can| can == capability)
+    }
+
+    /// Most tokens of other files in a prompt: none where the model was not trained for them.
+    pub fn related_tokens(&self) -> usize {
+        if self.can("related") { self.context_tokens / RELATED_SHARE } else { 0 }
+    }
 }
 
 /// A checked model configuration. Sizes use the letters of the crate documentation.

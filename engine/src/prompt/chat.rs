@@ -9,7 +9,7 @@ use minijinja::{Environment, Error as JinjaError, ErrorKind, context};
 use super::budget::{Budget, WindowState};
 use super::layout::MIN_PROMPT_TOKENS;
 use crate::error::{EngineError, Result};
-use crate::infiller::Related;
+use crate::related::Related;
 use crate::tokenizer::Tokenizer;
 
 /// Stands for the message while a template is rendered; private-use characters, so no template holds it.

@@ -2,9 +2,11 @@
 
 use super::format::PromptFormat;
 use crate::error::Result;
-use crate::infiller::Related;
+use crate::related::Related;
 use crate::tokenizer::Tokenizer;
 
+/// One in so many tokens of a context may be text of other files, where the model knows such text.
+pub const RELATED_SHARE: usize = 4;
 /// Pieces longer than this many bytes for each token that is left are not even tokenised.
 const BYTES_PER_TOKEN: usize = 8;
 

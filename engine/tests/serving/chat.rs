@@ -2,11 +2,10 @@
 
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::{Engine, ModelParts};
-use diffcoder_engine::infiller::{
-    Finish, HoleFill, InfillRequest, Infiller, Related, Segment, Task,
-};
+use diffcoder_engine::infiller::{Finish, HoleFill, InfillRequest, Infiller, Segment, Task};
 use diffcoder_engine::prompt::budget::WindowState;
 use diffcoder_engine::prompt::chat::Rewrite;
+use diffcoder_engine::related::Related;
 use diffcoder_engine::tokenizer::{BOS, EOS, Tokenizer};
 use serde_json::json;
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::Engine;
 use diffcoder_engine::infiller::{
-    Finish, Frame, FrameCell, Infill, InfillError, InfillLimits, InfillRequest, Infiller, Related,
-    Segment, Unmasking,
+    Finish, Frame, FrameCell, Infill, InfillError, InfillLimits, InfillRequest, Infiller, Segment,
+    Unmasking,
 };
+use diffcoder_engine::related::Related;
 
 use crate::support::{
     SOURCE, TOKENIZER_JSON, config_json, random_engine, random_weights, tokenizer,

@@ -1,10 +1,10 @@
 //! Prompt windows: within budget, next to the hole, and at rest while someone types.
 
-use diffcoder_engine::infiller::Related;
 use diffcoder_engine::prompt::budget::WindowState;
 use diffcoder_engine::prompt::format::PromptFormat;
 use diffcoder_engine::prompt::layout::{Layout, Prompt};
 use diffcoder_engine::prompt::related::related_tokens;
+use diffcoder_engine::related::Related;
 use diffcoder_engine::tokenizer::Tokenizer;
 use proptest::prelude::*;
 

@@ -162,6 +162,7 @@ fn backend() -> Backend {
         config: Config::default(),
         stats: None,
         on_settings: Box::new(|_| ()),
+        client_log: None,
     }
 }
 

@@ -5,7 +5,6 @@
 //! types there: a prompt that began with other text at each key would be read anew at each key.
 
 mod chunks;
-mod definitions;
 mod files;
 
 use std::collections::HashMap;
@@ -13,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use diffcoder_engine::infiller::Related;
+use diffcoder_engine::related::{
+    Definition, Imports, MOST_FILES, Related, SourceFile, defined_near, definitions,
+};
 use parking_lot::Mutex;
 use ropey::Rope;
 use tower_lsp::gen_lsp_types::Uri;
@@ -22,15 +23,11 @@ use crate::after_fill::Language;
 use crate::document::Document;
 use crate::line_endings;
 use chunks::{Chunk, Ring};
-use definitions::{Definition, definitions, imported, names_near};
 use files::Files;
 pub(crate) use files::path_of;
 
 /// A cursor further than this many lines from where text was chosen is at another place.
 const SAME_PLACE_LINES: usize = 24;
-/// Files that are looked through for definitions.
-const MOST_SOURCES: usize = 16;
-const MOST_DEFINITIONS: usize = 8;
 /// Bytes that are worth offering for each token of the budget.
 const BYTES_PER_TOKEN: usize = 4;
 /// Files whose definitions are kept.
@@ -161,8 +158,8 @@ impl Chooser {
                 nearest_first.push(piece);
             }
         };
-        for (name, definition) in self.definitions(wanted, now) {
-            take(name, &definition.text);
+        for Related { path, text } in self.definitions(wanted, now) {
+            take(path.to_string(), &text);
         }
         for chunk in chunks.iter().rev() {
             let Some(path) = path_of(&chunk.uri.0) else { continue };
@@ -175,48 +172,30 @@ impl Chooser {
     }
 
     /// What other files define of the names near the cursor, the nearest name first.
-    fn definitions(&mut self, wanted: &Wanted, now: Instant) -> Vec<(String, Definition)> {
+    fn definitions(&mut self, wanted: &Wanted, now: Instant) -> Vec<Related> {
         let text = wanted.document.text.to_string();
-        let names = names_near(&text, wanted.cursor);
-        let mut indexes = Vec::new();
-        for source in self.sources(wanted, &text, now) {
-            indexes.push((source.name.clone(), self.index(&source)));
-        }
-        let mut found = Vec::new();
-        for name in names {
-            let defined = indexes.iter().find_map(|(file, definitions)| {
-                let definition = definitions.iter().find(|definition| definition.name == name)?;
-                Some((file.clone(), definition.clone()))
-            });
-            found.extend(defined);
-            if found.len() == MOST_DEFINITIONS {
-                break;
-            }
-        }
-        found
+        let (left, right) = text.split_at(text.floor_char_boundary(wanted.cursor));
+        let sources = self.sources(wanted, &Imports::of(left, right), now);
+        let indexes: Vec<_> = sources.iter().map(|source| self.index(source)).collect();
+        let file = |(source, definitions)| {
+            let Source { name, text, .. }: &Source = source;
+            SourceFile { path: name, text, definitions }
+        };
+        let files: Vec<_> =
+            sources.iter().zip(indexes.iter().map(|index| &**index)).map(file).collect();
+        defined_near(left, right, &files)
     }
 
     /// Imported files, open ones, those of the same folder.
-    fn sources(&mut self, wanted: &Wanted, text: &str, now: Instant) -> Vec<Source> {
+    fn sources(&mut self, wanted: &Wanted, imports: &Imports<'_>, now: Instant) -> Vec<Source> {
         let Some(own) = path_of(&wanted.document.uri.0) else { return Vec::new() };
-        let imports = imported(text);
-        let is_imported = |path: &Path| {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
-            match stem.as_ref() {
-                "mod" | "lib" | "__init__" | "index" => {
-                    imports.contains(folder.to_string_lossy().as_ref())
-                }
-                stem => imports.contains(stem),
-            }
-        };
         let mut sources = Vec::new();
         for other in &wanted.others {
             let Some(path) = path_of(&other.uri.0) else { continue };
             let language = Language::of(&other.language_id, &other.uri.0);
             if let Some(language) = language.filter(|_| self.files.may_show(&path, now)) {
                 sources.push((
-                    is_imported(&path),
+                    imports.name(&path),
                     Source {
                         key: other.uri.0.clone(),
                         name: self.files.name(&path),
@@ -236,11 +215,11 @@ impl Chooser {
             .list(now)
             .iter()
             .filter(|path| **path != own && path.extension() == extension && !is_open(path))
-            .map(|path| (is_imported(path), path.clone()))
+            .map(|path| (imports.name(path), path.clone()))
             .filter(|(is_imported, path)| *is_imported || path.parent() == own.parent())
             .collect();
         paths.sort_by_key(|(is_imported, _)| !is_imported);
-        for (is_imported, path) in paths.into_iter().take(MOST_SOURCES) {
+        for (is_imported, path) in paths.into_iter().take(MOST_FILES) {
             let language = Language::of("", &path.to_string_lossy());
             if let (Some(language), Some((written, text))) = (language, self.files.read(&path)) {
                 let name = self.files.name(&path);
@@ -250,7 +229,7 @@ impl Chooser {
             }
         }
         sources.sort_by_key(|(is_imported, _)| !is_imported);
-        sources.into_iter().map(|(_, source)| source).take(MOST_SOURCES).collect()
+        sources.into_iter().map(|(_, source)| source).take(MOST_FILES).collect()
     }
 
     /// What a file defines; looked up anew only if it has changed.
@@ -263,8 +242,53 @@ impl Chooser {
         if self.indexed.len() >= MOST_INDEXED {
             self.indexed.clear();
         }
-        let found: Arc<[Definition]> = definitions(&source.text, source.language).into();
+        let parser = source.language.file_parser();
+        let tree = parser.and_then(|mut parser| parser.parse(&*source.text, None));
+        let found: Arc<[Definition]> =
+            tree.map(|tree| definitions(&source.text, &tree)).unwrap_or_default().into();
         self.indexed.insert(source.key.clone(), (source.stamp, Arc::clone(&found)));
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(language: &str, text: &str) -> Vec<(String, usize)> {
+        let source = Source {
+            key: "a".into(),
+            name: "a".into(),
+            stamp: Stamp::Open(1),
+            text: text.into(),
+            language: Language::of(language, "").unwrap(),
+        };
+        let index = Chooser::default().index(&source);
+        let lines = |definition: &Definition| text[definition.text.clone()].lines().count();
+        let name = |definition: &Definition| text[definition.name.clone()].to_owned();
+        index.iter().map(|definition| (name(definition), lines(definition))).collect()
+    }
+
+    fn names(language: &str, text: &str) -> Vec<String> {
+        found(language, text).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn definitions_of_several_languages_are_found() {
+        let rust = "extern crate alloc;\nstruct Money(i64);\nimpl Money {\n    fn cents(&self) -> i64 { 0 }\n}\nconst MOST: u8 = 1;\n";
+        assert_eq!(names("rust", rust), ["Money", "cents", "MOST"]);
+        let python =
+            "class Store:\n    def add(self, item):\n        total = 1\n\ndef load(): pass\n";
+        assert_eq!(names("python", python), ["Store", "add", "load"]);
+        let typescript = "export interface Item { a: number }\nexport function load(a: Item) {}\n";
+        assert_eq!(names("typescript", typescript), ["Item", "load"]);
+        assert_eq!(names("c", "static int *sum_of(int a) { return 0; }\n"), ["sum_of"]);
+        assert_eq!(names("go", "func Load(a int) error { return nil }\n"), ["Load"]);
+    }
+
+    #[test]
+    fn a_long_definition_is_cut() {
+        let text = format!("fn long() {{\n{}}}\n", "    step();\n".repeat(40));
+        assert_eq!(found("rust", &text), [("long".to_owned(), 10)]);
     }
 }

@@ -204,6 +204,9 @@ pub struct StageSection {
     /// Share of the infill samples that have two to eight holes, 0 to 1: more fills for the same context.
     #[serde(default = "default_multi_hole_rate")]
     pub multi_hole_rate: f64,
+    /// Share of the infill samples with one hole that are shown definitions from other files of their package, 0 to 1.
+    #[serde(default)]
+    pub related_rate: f64,
 }
 
 fn default_multi_hole_rate() -> f64 {
@@ -395,8 +398,7 @@ impl ModelSection {
 
 impl StageSection {
     fn check(&self, block: usize) -> Result<(), String> {
-        let Self { steps, seq_len, batch_rows, micro_rows, infill_rate, multi_hole_rate, .. } =
-            *self;
+        let Self { steps, seq_len, batch_rows, micro_rows, infill_rate, .. } = *self;
         if steps == 0 || seq_len == 0 || batch_rows == 0 || micro_rows == 0 {
             return Err("steps, seq_len, batch_rows and micro_rows must be above 0".to_owned());
         }
@@ -421,7 +423,12 @@ impl StageSection {
                 "its {tokens:.1e} tokens are more than can be counted: lower steps, batch_rows or seq_len"
             ));
         }
-        for (name, rate) in [("infill_rate", infill_rate), ("multi_hole_rate", multi_hole_rate)] {
+        let rates = [
+            ("infill_rate", infill_rate),
+            ("multi_hole_rate", self.multi_hole_rate),
+            ("related_rate", self.related_rate),
+        ];
+        for (name, rate) in rates {
             if !(0.0..=1.0).contains(&rate) {
                 return Err(format!("{name} {rate} is no share: choose 0 to 1"));
             }

@@ -11,7 +11,8 @@ use rayon::prelude::*;
 
 use super::Document;
 use super::middle::line_stop;
-use super::sample::Sampler;
+use super::neighbours::Neighbours;
+use super::sample::{Beside, Sampler};
 use crate::rng::{Stream, keyed, stream};
 
 /// Shape and seed of the batches.
@@ -59,6 +60,7 @@ struct Epoch {
 /// Draws batches from documents.
 pub struct Loader {
     documents: Arc<Vec<Document>>,
+    neighbours: Arc<Neighbours>,
     sampler: Sampler,
     options: LoaderOptions,
     visits: Vec<Visit>,
@@ -92,7 +94,9 @@ impl Loader {
         anyhow::ensure!(!visits.is_empty(), "the corpus has no text for training");
         let tokens: usize = visits.iter().map(|visit| visit.tokens).sum();
         let rows_per_epoch = (tokens / options.len).max(1) as u64;
-        Ok(Self { documents, sampler, options, visits, rows_per_epoch, epoch: Mutex::new(None) })
+        let neighbours = Arc::new(Neighbours::new(Arc::clone(&documents)));
+        let epoch = Mutex::new(None);
+        Ok(Self { documents, neighbours, sampler, options, visits, rows_per_epoch, epoch })
     }
 
     /// Steps in which the corpus is seen about once.
@@ -139,6 +143,7 @@ impl Loader {
                 None => rng.random_range(0..self.visits.len()),
             };
             let Visit { document, focus, tokens: estimate } = &self.visits[visit];
+            let beside = Beside { neighbours: &self.neighbours, index: *document };
             let document = &self.documents[*document];
             if room < LEAST_SAMPLE_TOKENS {
                 tokens.extend(self.sampler.plain(&document.text[focus.start..], room)?);
@@ -147,6 +152,7 @@ impl Loader {
             // Leaves later visits of the row their place; the surplus is for markers and a wrong estimate.
             let block = self.sampler.options().block_length;
             let wanted = (estimate + estimate / 4 + LEAST_SAMPLE_TOKENS).next_multiple_of(block);
+            let document = (document, Some(beside));
             let sample =
                 self.sampler.sample(document, focus.clone(), room.min(wanted), &mut rng)?;
             tokens.extend(sample.tokens);

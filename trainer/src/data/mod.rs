@@ -2,7 +2,7 @@
 //!
 //! `source` finds packages, `filter` and `scrub` decide what of a file is kept, `contamination` drops what shares text with
 //! evaluation sets, `dedup` drops copies, `split` sets packages aside for validation, `collect` runs these in order and writes the corpus; `corpus` reads it back,
-//! `middle` and `sample` turn a document into one training sequence, `loader` packs sequences into rows.
+//! `middle` and `sample` turn a document into one training sequence, `neighbours` finds text of other files for it, `loader` packs sequences into rows.
 
 pub mod collect;
 pub mod command;
@@ -20,6 +20,7 @@ pub mod licence;
 pub mod loader;
 pub mod middle;
 mod multi_hole;
+pub mod neighbours;
 pub mod node_modules;
 pub mod notice;
 pub mod repository;

@@ -5,12 +5,15 @@ use std::ops::Range;
 use diffcoder_engine::prompt::budget::REST_TOKENS;
 use diffcoder_engine::prompt::format::{FimParts, PromptFormat};
 use diffcoder_engine::prompt::heal::fill_start;
+use diffcoder_engine::prompt::related::{RELATED_SHARE, related_tokens};
+use diffcoder_engine::related::Related;
 use diffcoder_engine::tokenizer::{MAX_HOLES, Tokenizer};
 use rand::{Rng, RngExt};
 
 use super::Document;
 use super::middle::{self, Middle, MiddleKind, line_start, line_stop};
 use super::multi_hole::{self, Holes, Window};
+use super::neighbours::Neighbours;
 
 /// How samples are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,6 +22,8 @@ pub struct SampleOptions {
     pub infill_rate: f64,
     /// Share of the infilling samples that have several holes.
     pub multi_hole_rate: f64,
+    /// Share of the infilling samples with one hole that are shown text of other files, where there is some.
+    pub related_rate: f64,
     /// Length N of a diffusion block: samples end on a block edge.
     pub block_length: usize,
 }
@@ -30,6 +35,21 @@ pub struct Sample {
     pub tokens: Vec<u32>,
     /// How its middle was chosen (that of the seam, where there are several holes); `None` for plain text.
     pub middle: Option<MiddleKind>,
+}
+
+/// Where a document stands among others.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// The documents.
+    pub neighbours: &'a Neighbours,
+    /// Which of them it is.
+    pub index: usize,
+}
+
+impl Beside<'_> {
+    fn related(self, left: &str, right: &str) -> Vec<Related> {
+        self.neighbours.related(self.index, left, right)
+    }
 }
 
 /// Draws samples with one tokenizer.
@@ -61,11 +81,13 @@ impl Sampler {
         anyhow::ensure!(
             options.block_length > 0
                 && (0.0..=1.0).contains(&options.infill_rate)
-                && (0.0..=1.0).contains(&options.multi_hole_rate),
-            "samples need a block length of at least 1 and rates between 0 and 1, not {}, {} and {}",
+                && (0.0..=1.0).contains(&options.multi_hole_rate)
+                && (0.0..=1.0).contains(&options.related_rate),
+            "samples need a block length of at least 1 and rates between 0 and 1, not {}, {}, {} and {}",
             options.block_length,
             options.infill_rate,
-            options.multi_hole_rate
+            options.multi_hole_rate,
+            options.related_rate
         );
         let special = tokenizer.special();
         let (Some(bos), Some(fim), Some(rest)) = (special.bos, special.fim, special.fim_rest)
@@ -99,10 +121,10 @@ impl Sampler {
     }
 
     /// Draws a sample of at most `budget` tokens (a multiple of the block length) about the part `focus` (bytes, from
-    /// a line start) of a document.
+    /// a line start) of a document. `beside` is what stands around it, where that may be shown.
     pub fn sample(
         &self,
-        document: &Document,
+        (document, beside): (&Document, Option<Beside<'_>>),
         focus: Range<usize>,
         budget: usize,
         rng: &mut impl Rng,
@@ -110,7 +132,7 @@ impl Sampler {
         if rng.random_bool(self.options.infill_rate)
             && let Some(middle) =
                 middle::choose(&document.text, document.language, focus.clone(), rng)
-            && let Some(tokens) = self.infill(document, &middle, budget, rng)?
+            && let Some(tokens) = self.infill((document, beside), &middle, budget, rng)?
         {
             return Ok(Sample { tokens, middle: Some(middle.kind) });
         }
@@ -140,7 +162,7 @@ impl Sampler {
     /// The served prompt, the fills and their end tokens; `None` if the fill is too long for `budget`.
     fn infill(
         &self,
-        document: &Document,
+        (document, beside): (&Document, Option<Beside<'_>>),
         middle: &Middle,
         budget: usize,
         rng: &mut impl Rng,
@@ -163,6 +185,18 @@ impl Sampler {
         let fixed = fill.len() + rest.len() + PromptFormat::MARKER_TOKENS + block_length + surplus;
         let Some(room) = budget.checked_sub(fixed) else { return Ok(None) };
         let room = shortened(room, rng);
+        let related = match beside {
+            // The stream of a run without related text stays what it was.
+            Some(beside) if !several && self.options.related_rate > 0.0 => {
+                let is_shown = rng.random_bool(self.options.related_rate);
+                let right = &text[span.end..];
+                let pieces = is_shown.then(|| beside.related(&text[..span.start], right));
+                let pieces = pieces.unwrap_or_default();
+                related_tokens(&self.tokenizer, FORMAT, &pieces, room / RELATED_SHARE)?
+            }
+            _ => Vec::new(),
+        };
+        let room = room - related.len();
         let (prefix, suffix) = self.contexts(&text[..span.start], after, room, rng)?;
         if several {
             let window = Window {
@@ -176,7 +210,8 @@ impl Sampler {
                 return Ok(Some(tokens));
             }
         }
-        let parts = FimParts { suffix: &suffix.tokens, prefix: &prefix.tokens, rest: &rest };
+        let prefix = [related, prefix.tokens].concat();
+        let parts = FimParts { suffix: &suffix.tokens, prefix: &prefix, rest: &rest };
         let mut tokens = FORMAT.assemble(self.tokenizer.special(), parts)?;
         tokens.extend(fill);
         FORMAT.close(&mut tokens, self.tokenizer.special(), block_length);
@@ -296,6 +331,8 @@ impl Side {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
     use diffcoder_engine::tokenizer::Tokenizer;
 
     use super::*;
@@ -321,8 +358,12 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) const OPTIONS: SampleOptions =
-        SampleOptions { infill_rate: 0.65, multi_hole_rate: 0.0, block_length: 4 };
+    pub(crate) const OPTIONS: SampleOptions = SampleOptions {
+        infill_rate: 0.65,
+        multi_hole_rate: 0.0,
+        related_rate: 0.0,
+        block_length: 4,
+    };
 
     /// The texts S, P, R, F and the number of end tokens, read back from a sample.
     fn read_back(tokenizer: &Tokenizer, tokens: &[u32]) -> ([String; 4], usize) {
@@ -350,7 +391,7 @@ pub(crate) mod tests {
         let mut with_rest = 0;
         for seed in 0..300 {
             let mut rng = keyed([seed, 1, 2, 3]);
-            let sample = sampler.sample(&document, 0..text.len(), 256, &mut rng).unwrap();
+            let sample = sampler.sample((&document, None), 0..text.len(), 256, &mut rng).unwrap();
             assert!(sample.middle.is_some());
             assert!(sample.tokens.len() <= 256 && sample.tokens.len().is_multiple_of(4));
             let ([suffix, prefix, rest, fill], ends) =
@@ -389,7 +430,7 @@ pub(crate) mod tests {
         let (mut infills, mut full) = (0, 0);
         for seed in 0..100 {
             let mut rng = keyed([seed, 9, 9, 9]);
-            let sample = sampler.sample(&document, 2000..4000, 512, &mut rng).unwrap();
+            let sample = sampler.sample((&document, None), 2000..4000, 512, &mut rng).unwrap();
             assert!(sample.tokens.len() <= 512);
             if sample.middle.is_none() {
                 continue;
@@ -401,6 +442,37 @@ pub(crate) mod tests {
             assert!(text.contains(&around), "{around}");
         }
         assert!(infills > 90 && full > infills * 3 / 10, "{infills} {full}");
+    }
+
+    #[test]
+    fn text_of_other_files_stands_in_front_of_the_prefix() {
+        let text = include_str!("sample.rs");
+        let other = Document {
+            path: "demo-1.0.0/src/budget.rs".into(),
+            ..document("pub struct Sample(u32);\n\nfn nowhere() {}\n")
+        };
+        let documents = Arc::new(vec![document(text), other]);
+        let neighbours = Neighbours::new(Arc::clone(&documents));
+        let beside = Some(Beside { neighbours: &neighbours, index: 0 });
+        let options = SampleOptions { infill_rate: 1.0, related_rate: 0.5, ..OPTIONS };
+        let sampler = Sampler::new(tokenizer(), options).unwrap();
+        let piece = "// src/budget.rs\npub struct Sample(u32);\n\n";
+        let mut shown = 0;
+        for seed in 0..200 {
+            let mut rng = keyed([seed, 5, 5, 5]);
+            let sample =
+                sampler.sample((&documents[0], beside), 2000..4000, 512, &mut rng).unwrap();
+            assert!(sample.tokens.len() <= 512 && sample.tokens.len().is_multiple_of(4));
+            if sample.middle.is_none() {
+                continue;
+            }
+            let ([suffix, prefix, rest, fill], _) = read_back(sampler.tokenizer(), &sample.tokens);
+            shown += usize::from(prefix.starts_with(piece));
+            let prefix = prefix.strip_prefix(piece).unwrap_or(&prefix);
+            let around = format!("{prefix}{fill}{rest}\n{suffix}");
+            assert!(text.contains(&around), "{around}");
+        }
+        assert!((20..120).contains(&shown), "{shown}");
     }
 
     /// The text of a sample with several holes put together again, and its number of holes.
@@ -448,7 +520,7 @@ pub(crate) mod tests {
         let mut counts = [0; MAX_HOLES + 1];
         for seed in 0..200 {
             let mut rng = keyed([seed, 4, 4, 4]);
-            let sample = sampler.sample(&document, 3000..5000, 512, &mut rng).unwrap();
+            let sample = sampler.sample((&document, None), 3000..5000, 512, &mut rng).unwrap();
             assert!(sample.tokens.len() <= 512 && sample.tokens.len().is_multiple_of(4));
             if !sample.tokens.contains(&markers[0]) {
                 continue;

@@ -13,6 +13,7 @@ use diffcoder_engine::infiller::{
     FillMode, Finish, Infill, InfillLimits, InfillRequest, InfillStats, Infiller as _, Sampling,
     Segment, Unmasking,
 };
+use diffcoder_engine::related::Related;
 
 /// Whether a word that the cursor cuts is taken into the fill.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,9 @@ pub(super) struct Serving {
     /// Copy-draft: least confidence of a token that goes on with what stood behind the same text before.
     #[arg(long)]
     copy_draft: Option<f64>,
+    /// Most tokens of other files of the package in a prompt; what the model was trained for by default.
+    #[arg(long)]
+    pub(super) related_tokens: Option<usize>,
 }
 
 /// An engine that fills one hole after another.
@@ -70,11 +74,20 @@ impl Filler {
             Some(bias) => engine.with_end_bias(bias),
             None => engine,
         };
+        let engine = match serving.related_tokens {
+            Some(tokens) => engine.with_related_tokens(tokens),
+            None => engine,
+        };
         Ok(Self { engine, unmasking, copy_draft: serving.copy_draft, asked: 0 })
     }
 
-    /// Fills the hole between two texts with at most `max_tokens` tokens.
-    pub(super) fn fill(&mut self, left: &str, right: &str, max_tokens: usize) -> Result<Filled> {
+    /// Fills the hole between two texts with at most `max_tokens` tokens; `related` is text of other files.
+    pub(super) fn fill(
+        &mut self,
+        (left, right): (&str, &str),
+        related: Vec<Related>,
+        max_tokens: usize,
+    ) -> Result<Filled> {
         // A name of its own for each hole: no window is carried over from the one before.
         let document_key = format!("hole {}", self.asked);
         self.asked += 1;
@@ -84,6 +97,7 @@ impl Filler {
             Segment::Text(right.into()),
         ];
         let request = InfillRequest {
+            related,
             limits: InfillLimits { max_tokens, ..InfillLimits::default() },
             sampling: Sampling {
                 unmasking: self.unmasking,

@@ -16,11 +16,13 @@ use diffcoder_engine::prompt::budget::WindowState;
 use diffcoder_engine::prompt::format::PromptFormat;
 use diffcoder_engine::prompt::heal::fill_start;
 use diffcoder_engine::prompt::layout::Layout;
+use diffcoder_engine::prompt::related::related_tokens;
 
 use super::CHOICE_SEED;
 use super::nats::{Measure, Row, Scorer};
 use crate::data::Document;
 use crate::data::holes::{HeldOutHole, HoleKind, held_out_holes};
+use crate::data::neighbours::Neighbours;
 use crate::progress::counter;
 
 /// Tokens that the context keeps free for the fill, as `infill` does for single lines.
@@ -81,16 +83,24 @@ struct Laid {
     bytes: usize,
 }
 
-/// Scores the fixed single-line holes.
-pub(super) fn measure(dir: &Path, documents: &[Document], count: usize) -> Result<Report> {
+/// Scores the fixed single-line holes, with at most `related_tokens` tokens of other files in a prompt (by default what
+/// the model was trained for).
+pub(super) fn measure(
+    dir: &Path,
+    documents: Vec<Document>,
+    count: usize,
+    related_tokens: Option<usize>,
+) -> Result<Report> {
     let scorer = Scorer::open(dir)?;
+    let most_related = related_tokens.unwrap_or_else(|| scorer.keys.related_tokens());
     let token_bytes = Arc::new(scorer.tokenizer.token_bytes());
-    let holes = held_out_holes(documents, HoleKind::SingleLine, count, CHOICE_SEED);
+    let holes = held_out_holes(&documents, HoleKind::SingleLine, count, CHOICE_SEED);
+    let neighbours = Neighbours::new(Arc::new(documents));
     let mut results: BTreeMap<String, Tally> = BTreeMap::new();
     let bar = counter(holes.len(), "scoring")?;
     for hole in &holes {
         bar.inc(1);
-        let Some(laid) = lay_out(&scorer, hole)? else { continue };
+        let Some(laid) = lay_out(&scorer, hole, (&neighbours, most_related))? else { continue };
         let nats = scorer.nats(&laid.row)?;
         let exact = match scorer.measure {
             Measure::Likelihood => Some(is_greedy(&scorer, &laid, &token_bytes)?),
@@ -112,7 +122,11 @@ pub(super) fn measure(dir: &Path, documents: &[Document], count: usize) -> Resul
 }
 
 /// The prompt as served and the fill as trained; `None` if the fill is too long for the place that serving leaves it.
-fn lay_out(scorer: &Scorer, hole: &HeldOutHole) -> Result<Option<Laid>> {
+fn lay_out(
+    scorer: &Scorer,
+    hole: &HeldOutHole,
+    (neighbours, most_related): (&Neighbours, usize),
+) -> Result<Option<Laid>> {
     let tokenizer = &scorer.tokenizer;
     let start = fill_start(tokenizer, &hole.prefix)?;
     let (left, lead) = hole.prefix.split_at(start);
@@ -120,13 +134,15 @@ fn lay_out(scorer: &Scorer, hole: &HeldOutHole) -> Result<Option<Laid>> {
     if fill.len() > FILL_TOKENS {
         return Ok(None);
     }
+    let right = format!("{}\n{}", hole.rest, hole.suffix);
+    let related = neighbours.beside_hole(hole, &right);
+    let related = related_tokens(tokenizer, PromptFormat::Holes, &related, most_related)?;
     let layout = Layout {
         tokenizer,
         format: PromptFormat::Holes,
         prompt_tokens: scorer.keys.context_tokens.saturating_sub(FILL_TOKENS),
-        related: &[],
+        related: &related,
     };
-    let right = format!("{}\n{}", hole.rest, hole.suffix);
     let mut tokens = layout.prompt(left, &right, &mut WindowState::default())?.tokens;
     let first = tokens.len();
     tokens.extend(fill);

@@ -168,7 +168,7 @@ pub(super) fn measure(
                 let max_tokens = it.max_tokens.unwrap_or(MAX_TOKENS);
                 let line_end = problems.line_end();
                 let right = format!("{line_end}{}", problem.suffix);
-                let filled = it.filler.fill(&problem.prompt, &right, max_tokens)?;
+                let filled = it.filler.fill((&problem.prompt, &right), Vec::new(), max_tokens)?;
                 cost.add(&filled.stats);
                 Some(filled.text + line_end)
             }

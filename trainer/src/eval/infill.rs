@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -10,6 +11,7 @@ use super::CHOICE_SEED;
 use super::fill::{Cost, Filled, Filler};
 use crate::data::Document;
 use crate::data::holes::{HeldOutHole, HoleKind, held_out_holes};
+use crate::data::neighbours::Neighbours;
 use crate::progress::counter;
 
 /// Lengths that differ by so many tokens count as right.
@@ -20,13 +22,18 @@ pub(super) struct HoleSets {
     /// Holes of each kind that were asked for.
     asked: usize,
     sets: Vec<(HoleKind, Vec<HeldOutHole>)>,
+    neighbours: Neighbours,
 }
 
 impl HoleSets {
     /// About `count` holes of each kind.
-    pub(super) fn choose(documents: &[Document], kinds: &[HoleKind], count: usize) -> Result<Self> {
+    pub(super) fn choose(
+        documents: Vec<Document>,
+        kinds: &[HoleKind],
+        count: usize,
+    ) -> Result<Self> {
         let choose = |&kind: &HoleKind| {
-            let holes = held_out_holes(documents, kind, count, CHOICE_SEED);
+            let holes = held_out_holes(&documents, kind, count, CHOICE_SEED);
             ensure!(
                 !holes.is_empty(),
                 "the validation split has no place for a hole of the kind {}: collect more packages",
@@ -34,7 +41,9 @@ impl HoleSets {
             );
             Ok((kind, holes))
         };
-        Ok(Self { asked: count, sets: kinds.iter().map(choose).collect::<Result<_>>()? })
+        let sets = kinds.iter().map(choose).collect::<Result<_>>()?;
+        let neighbours = Neighbours::new(Arc::new(documents));
+        Ok(Self { asked: count, sets, neighbours })
     }
 }
 
@@ -54,11 +63,12 @@ pub(super) fn fill_all(
     mut heard: impl FnMut(&Filler, HoleKind, &HeldOutHole, Filled) -> Result<()>,
 ) -> Result<()> {
     let bar = counter(holes.sets.iter().map(|(_, holes)| holes.len()).sum(), "filling")?;
-    for (kind, holes) in &holes.sets {
+    for (kind, of_kind) in &holes.sets {
         let max_tokens = max_tokens.unwrap_or_else(|| most_tokens(*kind));
-        for hole in holes {
+        for hole in of_kind {
             let right = format!("{}\n{}", hole.rest, hole.suffix);
-            let filled = filler.fill(&hole.prefix, &right, max_tokens)?;
+            let related = holes.neighbours.beside_hole(hole, &right);
+            let filled = filler.fill((&hole.prefix, &right), related, max_tokens)?;
             heard(filler, *kind, hole, filled)?;
             bar.inc(1);
         }

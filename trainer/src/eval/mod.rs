@@ -131,7 +131,9 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
         }
         Suite::FillLikelihood => {
             let count = args.count.unwrap_or(INFILL_HOLES);
-            let report = fill_likelihood::measure(args.model()?, &args.documents()?, count)?;
+            let related = args.serving.related_tokens;
+            let documents = args.documents()?;
+            let report = fill_likelihood::measure(args.model()?, documents, count, related)?;
             args.print(&report, &report.table())
         }
         Suite::Infill => args.infill(),
@@ -183,7 +185,7 @@ impl EvalArgs {
             kinds => kinds,
         };
         let count = self.count.unwrap_or(INFILL_HOLES);
-        let sets = HoleSets::choose(&self.documents()?, kinds, count)?;
+        let sets = HoleSets::choose(self.documents()?, kinds, count)?;
         let unmasking = self.unmasking();
         if self.calibrate {
             let mut filler = Filler::open(self.model()?, unmasking, self.serving)?;

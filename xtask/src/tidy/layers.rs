@@ -11,13 +11,14 @@ struct Layer {
 const LAYERS: [Layer; 2] = [
     Layer {
         applies: |path| path.starts_with("lsp/src/") && !is_edge_of_lsp(path),
-        modules: &["infiller", "cancel"],
+        modules: &["infiller", "cancel", "related"],
     },
     Layer {
         applies: |path| path.starts_with("trainer/src/") && !measures_what_is_served(path),
         modules: &[
             "model",
             "prompt",
+            "related",
             "tokenizer",
             "device",
             "decode",
