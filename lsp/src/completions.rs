@@ -76,9 +76,16 @@ pub(crate) struct Stats {
     prepare_ms: f64,
     model_ms: f64,
     finish_ms: f64,
+    /// From reading the last edit's parameters to the changed text.
+    last_edit_ms: f64,
 }
 
 impl Completions {
+    /// Notes how long an edit took.
+    pub(crate) fn edited(&self, took: Duration) {
+        self.0.lock().stats.last_edit_ms = took.as_secs_f64() * 1e3;
+    }
+
     /// Notes a request, and looks for its answer among the earlier ones.
     pub(crate) fn arrive(
         &self,

@@ -1,5 +1,7 @@
 //! `textDocument/didChange`: applies the client's edits. It does not cancel an infill: the answer may still fit.
 
+use std::time::Instant;
+
 use serde::Deserialize;
 use tower_lsp::gen_lsp_types::{LspAny, Uri, VersionedTextDocumentIdentifier};
 
@@ -16,6 +18,7 @@ struct Params {
 
 /// Takes the parameters unread: those that cannot be read still name a document whose text is now unknown.
 pub(crate) fn handle(session: &Session, params: LspAny) {
+    let began = Instant::now();
     let uri = params.pointer("/textDocument/uri").and_then(LspAny::as_str).map(Uri::from);
     keep_step(session, uri, || {
         let Params { text_document, content_changes } = Params::deserialize(params)?;
@@ -23,6 +26,7 @@ pub(crate) fn handle(session: &Session, params: LspAny) {
         session.change(&uri, text_document.version, &content_changes)?;
         Ok(())
     });
+    session.completions.edited(began.elapsed());
 }
 
 /// Runs `change`; unless it succeeds, the text of the document, or of all if none was named, is unknown from here on.

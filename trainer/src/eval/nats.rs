@@ -7,15 +7,15 @@ use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use diffcoder_engine::error::Result;
-use diffcoder_engine::model::Model;
 use diffcoder_engine::model::config::{DiffcoderKeys, Family, ModelConfig};
 use diffcoder_engine::model::mask::SequenceMask;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
+use diffcoder_engine::model::{Model, RowGroup};
 use diffcoder_engine::tokenizer::Tokenizer;
 
 use crate::config::StageKind;
-use crate::objective::loss::{mask_patterns, next_token_targets, pattern_weight};
+use crate::objective::loss::{mask_patterns, next_token_targets};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -97,42 +97,44 @@ fn likelihood(model: &Model, Row { tokens, first }: &Row) -> Result<f64> {
     Ok(nll.into_iter().map(f64::from).sum())
 }
 
-/// Every pattern is one noisy row in which all blocks carry that pattern: noisy blocks do not see each other, so one
-/// forward scores the pattern in each block.
+/// Block by block as it is decoded: each mask pattern of a block is a forward of the block alone, behind the cached
+/// blocks left of it. What is not scored of the first block stands there, as it does when a block is decoded.
 fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<f64> {
     let tokens = &row.tokens;
-    let len = tokens.len();
-    let clean = Tensor::from_slice(tokens, (1, len), &Device::Cpu)?;
-    let positions: Vec<u32> = (0..len as u32).collect();
+    let mut cache = model.new_cache();
+    let mask = SequenceMask::BlockCausal { block };
+    let start = row.first / block * block;
+    let prompt =
+        RowGroup { cache: &mut cache, tokens: &tokens[..start], mask, commit: start, logits: 0..0 };
+    if start > 0 {
+        model.forward(&mut [prompt])?;
+    }
     let mut total = 0.0;
-    for pattern in mask_patterns(block) {
-        let mut noisy = tokens.to_vec();
-        let (mut rows, mut weights) = (Vec::new(), Vec::new());
-        for first in (row.first / block * block..len).step_by(block) {
-            // What is not scored stands there, as it does when a block is decoded.
-            let n_fixed = row.first.saturating_sub(first);
-            if pattern.bits & ((1 << n_fixed) - 1) != 0 {
-                continue;
-            }
-            let n_masked = pattern.bits.count_ones() as usize;
-            let weight = pattern_weight(n_masked, block - n_fixed);
-            for at in (0..block).filter(|at| pattern.bits >> at & 1 == 1) {
-                noisy[first + at] = mask_token;
-                rows.push((first + at) as u32);
-                weights.push(weight);
-            }
+    for (first, clean) in (start..).step_by(block).zip(tokens[start..].chunks(block)) {
+        let fixed = row.first.saturating_sub(first);
+        for pattern in mask_patterns(clean.len() - fixed) {
+            let is_masked = |at: &usize| *at >= fixed && pattern.bits >> (at - fixed) & 1 == 1;
+            let masked: Vec<usize> = (0..clean.len()).filter(is_masked).collect();
+            let mut noisy = clean.to_vec();
+            masked.iter().for_each(|&at| noisy[at] = mask_token);
+            let (tokens, logits) = (&noisy, 0..noisy.len());
+            let group = RowGroup { cache: &mut cache, tokens, mask, commit: 0, logits };
+            let logits = model.forward(&mut [group])?.to_vec2::<f32>()?;
+            let nats = masked.iter().map(|&at| cross_entropy(&logits[at], clean[at]));
+            total += pattern.weight * nats.sum::<f64>();
         }
-        if rows.is_empty() {
-            continue;
-        }
-        let noisy = Tensor::from_vec(noisy, (1, len), &Device::Cpu)?;
-        let hidden = model.forward_doubled(&noisy, &clean, &positions, block)?;
-        let targets: Vec<u32> = rows.iter().map(|&row| tokens[row as usize]).collect();
-        // The noisy half comes first.
-        let nll = model.head_nll(&hidden, &rows, &targets)?.to_vec1::<f32>()?;
-        total += nll.iter().zip(weights).map(|(&nll, weight)| f64::from(nll) * weight).sum::<f64>();
+        let done =
+            RowGroup { cache: &mut cache, tokens: clean, mask, commit: clean.len(), logits: 0..0 };
+        model.forward(&mut [done])?;
     }
     Ok(total)
+}
+
+/// Nats of a token under the softmax of `logits`.
+fn cross_entropy(logits: &[f32], token: u32) -> f64 {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - most).exp()).sum();
+    sum.ln() - f64::from(logits[token as usize] - most)
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub fn mask_patterns(block: usize) -> Vec<MaskPattern> {
 }
 
 /// `(m-1)! (n-m)! / n!`: NELBO weight of a pattern of `n_masked` masks among `n_maskable` tokens, at least one of each.
-pub fn pattern_weight(n_masked: usize, n_maskable: usize) -> f64 {
+fn pattern_weight(n_masked: usize, n_maskable: usize) -> f64 {
     let factorial = |n: usize| (1..=n).map(|k| k as f64).product::<f64>();
     factorial(n_masked - 1) * factorial(n_maskable - n_masked) / factorial(n_maskable)
 }

@@ -217,7 +217,13 @@ impl<'a> Replay<'a> {
                 }
                 match goes_on {
                     Some(index) => self.typists[index].due = Some(Instant::now()),
-                    None => self.report.edits.push(arrival.at - asked),
+                    None => {
+                        self.report.edits.push(arrival.at - asked);
+                        // Another build of the server may not say it.
+                        if let Some(ms) = message["result"]["lastEditMs"].as_f64() {
+                            self.report.own_edits.push(Duration::from_secs_f64(ms / 1e3));
+                        }
+                    }
                 }
             }
             Waiting::Item(index, key, pressed) => {
