@@ -227,6 +227,8 @@ pub struct InfillStats {
     pub cached_tokens: usize,
     /// Forwards through the model, prefill included.
     pub forwards: usize,
+    /// Of these, the ones that did nothing but read the prompt; a long prompt takes several.
+    pub prefill_forwards: usize,
     /// Tokens of the fills, the closing one included; what was decoded past a fill's end is not counted.
     pub tokens: usize,
     /// Time from request to result.

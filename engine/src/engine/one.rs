@@ -131,6 +131,7 @@ impl Engine {
         let failure = follower.failure;
         self.prefixes.put(canvas.tokens(), keys);
         session.stats.forwards += outcome.forwards.total();
+        session.stats.prefill_forwards += outcome.forwards.prefill;
         if let Some(error) = failure {
             return Err(error.into());
         }
@@ -159,6 +160,7 @@ impl Engine {
         match look {
             Ok(FirstLook { mean_log_confidence, forwards }) => {
                 session.stats.forwards += forwards.total();
+                session.stats.prefill_forwards += forwards.prefill;
                 Ok(mean_log_confidence.unwrap_or(f64::NEG_INFINITY))
             }
             Err(Interrupt::Cancelled) => Err(InfillError::Cancelled),

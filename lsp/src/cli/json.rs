@@ -102,8 +102,14 @@ mod tests {
             first_line: None,
         };
         let wall = Duration::from_micros(1500);
-        let stats =
-            InfillStats { prompt_tokens: 20, cached_tokens: 4, forwards: 4, tokens: 6, wall };
+        let stats = InfillStats {
+            prompt_tokens: 20,
+            cached_tokens: 4,
+            forwards: 4,
+            prefill_forwards: 1,
+            tokens: 6,
+            wall,
+        };
         let alternatives = vec![vec![HoleFill { text: "c".into(), ..fill.clone() }]];
         let infill = Infill { holes: vec![fill], alternatives, stats };
         let mut out = Vec::new();

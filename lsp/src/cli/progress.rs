@@ -122,8 +122,14 @@ mod tests {
     #[test]
     fn the_summary_names_all_costs() {
         let wall = Duration::from_millis(1234);
-        let stats =
-            InfillStats { prompt_tokens: 20, cached_tokens: 4, forwards: 4, tokens: 6, wall };
+        let stats = InfillStats {
+            prompt_tokens: 20,
+            cached_tokens: 4,
+            forwards: 4,
+            prefill_forwards: 1,
+            tokens: 6,
+            wall,
+        };
         insta::assert_snapshot!(
             summary("nano", 0.456, &stats),
             @"nano: 6 tokens in 4 forwards (1.5 per forward), 20 prompt tokens (4 cached), 1.2 s, confidence 0.46"

@@ -71,6 +71,7 @@ impl Infiller for Scripted {
                 prompt_tokens: 20,
                 cached_tokens: 4,
                 forwards: 4,
+                prefill_forwards: 1,
                 tokens: 6,
                 wall: Duration::from_millis(1234),
             },

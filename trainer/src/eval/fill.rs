@@ -161,12 +161,16 @@ pub(super) struct Cost {
     pub tokens: usize,
     /// Forwards, prefill included.
     pub forwards: usize,
+    /// Of these, the ones that only read the prompt.
+    pub prefill_forwards: usize,
     /// Time in the engine.
     pub seconds: f64,
     /// `forwards / tokens`.
     pub forwards_per_token: f64,
     /// `tokens / forwards`.
     pub tokens_per_forward: f64,
+    /// `tokens / (forwards - prefill_forwards)`.
+    pub tokens_per_denoising_forward: f64,
     /// `tokens / seconds`.
     pub tokens_per_s: f64,
     /// Mean time of a fill.
@@ -179,9 +183,12 @@ impl Cost {
         self.fills += 1;
         self.tokens += stats.tokens;
         self.forwards += stats.forwards;
+        self.prefill_forwards += stats.prefill_forwards;
         self.seconds += stats.wall.as_secs_f64();
         self.forwards_per_token = self.forwards as f64 / self.tokens.max(1) as f64;
         self.tokens_per_forward = self.tokens as f64 / self.forwards.max(1) as f64;
+        let denoising = self.forwards - self.prefill_forwards;
+        self.tokens_per_denoising_forward = self.tokens as f64 / denoising.max(1) as f64;
         self.tokens_per_s = self.tokens as f64 / self.seconds.max(f64::MIN_POSITIVE);
         self.mean_ms = self.seconds * 1e3 / self.fills as f64;
     }
@@ -189,8 +196,12 @@ impl Cost {
     /// For people.
     pub(super) fn words(&self) -> String {
         format!(
-            "{:.2} forwards per token ({:.2} tokens per forward), {:.0} tokens/s, {:.1} ms a fill",
-            self.forwards_per_token, self.tokens_per_forward, self.tokens_per_s, self.mean_ms
+            "{:.2} forwards per token ({:.2} tokens per forward, {:.2} without those that read the prompt), {:.0} tokens/s, {:.1} ms a fill",
+            self.forwards_per_token,
+            self.tokens_per_forward,
+            self.tokens_per_denoising_forward,
+            self.tokens_per_s,
+            self.mean_ms
         )
     }
 }

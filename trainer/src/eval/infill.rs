@@ -212,6 +212,7 @@ mod tests {
             stats: InfillStats {
                 tokens: 6,
                 forwards: 3,
+                prefill_forwards: 1,
                 wall: Duration::from_millis(30),
                 ..InfillStats::default()
             },
@@ -228,6 +229,10 @@ mod tests {
         assert_eq!((tally.exact_first_line, tally.right_length), (2, 2));
         assert_eq!((tally.cost.tokens, tally.cost.forwards), (18, 9));
         assert_eq!((tally.cost.tokens_per_forward, tally.cost.forwards_per_token), (2.0, 0.5));
+        assert_eq!(
+            (tally.cost.prefill_forwards, tally.cost.tokens_per_denoising_forward),
+            (3, 3.0)
+        );
         assert!((tally.cost.tokens_per_s - 200.0).abs() < 1e-6);
     }
 }

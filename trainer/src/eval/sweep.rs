@@ -96,7 +96,7 @@ impl Report {
     fn svg(&self) -> Result<String> {
         let mut series: Vec<Series> = Vec::new();
         for point in &self.points {
-            let at = (point.cost.tokens_per_forward, 100.0 * point.accuracy);
+            let at = (point.cost.tokens_per_denoising_forward, 100.0 * point.accuracy);
             match series.iter_mut().find(|series| series.name == point.curve) {
                 Some(series) => series.points.push(at),
                 None => series.push(Series { name: point.curve.clone(), points: vec![at] }),
@@ -105,7 +105,7 @@ impl Report {
         let y = format!("{}, %", self.accuracy_is);
         let labels = Labels {
             title: "Accuracy and speed over the unmasking rules",
-            x: "tokens per forward",
+            x: "tokens per denoising forward",
             y: &y,
             x_decimals: 2,
         };
@@ -114,7 +114,7 @@ impl Report {
 
     pub(super) fn table(&self) -> String {
         let mut text = format!(
-            "| on | rule | {} | edit similarity | tokens per forward | forwards per token | tokens/s |\n|---|---|---|---|---|---|---|\n",
+            "| on | rule | {} | edit similarity | tokens per denoising forward | tokens per forward | forwards per token | tokens/s |\n|---|---|---|---|---|---|---|---|\n",
             self.accuracy_is
         );
         for Point { on, rule, accuracy, edit_similarity, cost, .. } in &self.points {
@@ -123,8 +123,9 @@ impl Report {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "| {on} | {rule} | {:.2} % | {similarity} | {:.2} | {:.2} | {:.0} |",
+                "| {on} | {rule} | {:.2} % | {similarity} | {:.2} | {:.2} | {:.2} | {:.0} |",
                 100.0 * accuracy,
+                cost.tokens_per_denoising_forward,
                 cost.tokens_per_forward,
                 cost.forwards_per_token,
                 cost.tokens_per_s
@@ -143,7 +144,8 @@ mod tests {
         let points: Vec<Point> = rules()
             .enumerate()
             .map(|(index, rule)| {
-                let cost = Cost { tokens_per_forward: 1.0 + index as f64, ..Cost::default() };
+                let tokens_per_denoising_forward = 1.0 + index as f64;
+                let cost = Cost { tokens_per_denoising_forward, ..Cost::default() };
                 Point::new("lines", rule, (0.5, Some(0.75)), cost)
             })
             .collect();
