@@ -20,6 +20,8 @@ pub struct Related {
 
 /// Files that are worth looking through for one hole.
 pub const MOST_FILES: usize = 16;
+/// Bytes that are worth offering for each token of the budget.
+const BYTES_PER_TOKEN: usize = 4;
 /// Definitions that are offered for one hole.
 const MOST_DEFINITIONS: usize = 8;
 /// Lines of a definition that are shown: what it is called and takes.
@@ -149,6 +151,34 @@ fn names_near<'a>(left: &'a str, right: &'a str) -> Vec<&'a str> {
     names.into_iter().map(|(_, name)| name).filter(|name| seen.insert(*name)).collect()
 }
 
+/// Those of `nearest_first` that are worth offering for `tokens` tokens, none twice, the nearest last.
+pub fn worth_offering(
+    nearest_first: impl IntoIterator<Item = Related>,
+    tokens: usize,
+) -> Vec<Related> {
+    let mut room = BYTES_PER_TOKEN * tokens;
+    let mut offered: Vec<Related> = Vec::new();
+    for piece in nearest_first {
+        // A long piece does not keep a shorter one away.
+        let Some(left) = room.checked_sub(piece.text.len()) else { continue };
+        if !offered.contains(&piece) {
+            room = left;
+            offered.push(piece);
+        }
+    }
+    offered.reverse();
+    offered
+}
+
+/// Where a file stands that may define what is used in another one; the more telling first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Nearness {
+    /// It is imported there.
+    Imported,
+    /// It is in the same folder, or open.
+    Beside,
+}
+
 /// The names in the lines around a hole that bring other files in.
 #[derive(Debug)]
 pub struct Imports<'a>(HashSet<&'a str>);
@@ -161,8 +191,20 @@ impl<'a> Imports<'a> {
         Self(imports.flat_map(words).map(|(_, word)| word).collect())
     }
 
+    /// How much the file at `path` may say about one at `own`: nothing where it is that one, in another language, or
+    /// neither imported nor in the same folder.
+    pub fn nearness(&self, own: &Path, path: &Path) -> Option<Nearness> {
+        if path == own || path.extension() != own.extension() {
+            return None;
+        }
+        match self.name(path) {
+            true => Some(Nearness::Imported),
+            false => (path.parent() == own.parent()).then_some(Nearness::Beside),
+        }
+    }
+
     /// Whether one of them may mean the file at `path`.
-    pub fn name(&self, path: &Path) -> bool {
+    fn name(&self, path: &Path) -> bool {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
         match stem.as_ref() {
@@ -199,9 +241,21 @@ mod tests {
     #[test]
     fn imports_name_files_and_folders() {
         let imports = Imports::of("use crate::money::{Mon", "ey};\nlet store = 1;\n");
-        assert!(imports.name(Path::new("src/money.rs")));
-        assert!(imports.name(Path::new("src/money/mod.rs")));
-        assert!(!imports.name(Path::new("src/store.rs")));
+        let near = |path: &str| imports.nearness(Path::new("src/own.rs"), Path::new(path));
+        assert_eq!(near("src/deep/money.rs"), Some(Nearness::Imported));
+        assert_eq!(near("src/money/mod.rs"), Some(Nearness::Imported));
+        assert_eq!(near("src/store.rs"), Some(Nearness::Beside));
+        for other in ["src/deep/store.rs", "src/money.py", "src/own.rs"] {
+            assert_eq!(near(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_fits_is_offered_once_with_the_nearest_last() {
+        let piece = |length: usize| Related { path: "a".into(), text: "x".repeat(length).into() };
+        let offered = worth_offering([8, 40, 8, 20, 12, 1].map(piece), 10);
+        let lengths: Vec<usize> = offered.iter().map(|piece| piece.text.len()).collect();
+        assert_eq!(lengths, [12, 20, 8]);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(crate) struct Spent {
     pub(crate) finish: Duration,
 }
 
-/// Sums since the session began.
+/// Sums since the session began, and the last edit.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Stats {
@@ -76,7 +76,7 @@ pub(crate) struct Stats {
     prepare_ms: f64,
     model_ms: f64,
     finish_ms: f64,
-    /// From reading the last edit's parameters to the changed text.
+    /// From reading the last edit's parameters to the changed text, or to the error.
     last_edit_ms: f64,
 }
 

@@ -88,10 +88,11 @@ pub fn served_config(recipe: &Recipe, model: &ModelConfig, stage: &Stage) -> Mod
     let section = stage.section;
     let capabilities = match section.kind {
         StageKind::Cpt => {
+            let one_hole_rate = section.infill_rate * (1.0 - section.multi_hole_rate);
             let learned = [
                 ("infill", true),
                 ("multi-hole", section.infill_rate * section.multi_hole_rate > 0.0),
-                ("related", section.infill_rate * section.related_rate > 0.0),
+                ("related", one_hole_rate * section.related_rate > 0.0),
             ];
             learned.iter().filter(|(_, is)| *is).map(|(name, _)| (*name).to_owned()).collect()
         }
@@ -233,6 +234,25 @@ mod tests {
             };
             Family::Diffcoder(keys)
         });
+    }
+
+    #[test]
+    fn a_model_can_do_what_its_last_stage_has_shown_it() {
+        let text = include_str!("../recipes/nano.toml");
+        let recipe = Recipe::parse(text, Path::new("nano.toml")).unwrap();
+        let model = recipe.model_config().unwrap();
+        let capabilities = |multi_hole_rate, related_rate| {
+            let mut recipe = recipe.clone();
+            let last = recipe.stages.last_mut().unwrap();
+            (last.multi_hole_rate, last.related_rate) = (multi_hole_rate, related_rate);
+            let config = served_config(&recipe, &model, stages(&recipe).last().unwrap());
+            let Family::Diffcoder(keys) = config.family else { panic!("our own") };
+            keys.capabilities.join(" ")
+        };
+        assert_eq!(capabilities(0.0, 0.0), "infill");
+        assert_eq!(capabilities(0.5, 0.5), "infill multi-hole related");
+        // All samples have several holes, and those are shown nothing else.
+        assert_eq!(capabilities(1.0, 0.5), "infill multi-hole");
     }
 
     #[test]

@@ -118,7 +118,8 @@ impl Engine {
             let (tokenizer, serving) = (&self.tokenizer, self.serving);
             let most = serving.related_tokens;
             let related = related_pieces(tokenizer, serving.format, &request.related, most)?;
-            let rewrite = Rewrite { left: &left, part, right: &right, instruction, related };
+            let rewrite =
+                Rewrite { left: &left, part, right: &right, instruction, related: &related };
             return self.opening_of_rewrite(request, rewrite, hole);
         }
         let (left, lead) = self.heal(&left)?;

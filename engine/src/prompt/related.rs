@@ -17,39 +17,42 @@ pub fn related_tokens(
     related: &[Related],
     most: usize,
 ) -> Result<Vec<u32>> {
-    Ok(fitting(tokenizer, format, related, most)?.1)
+    let fitting = fitting(tokenizer, format, related, most)?;
+    Ok(fitting.into_iter().flat_map(|(_, tokens)| tokens).collect())
 }
 
 /// The pieces of `related` that [`related_tokens`] takes.
-pub fn related_pieces<'a>(
+pub fn related_pieces(
     tokenizer: &Tokenizer,
     format: PromptFormat,
-    related: &'a [Related],
+    related: &[Related],
     most: usize,
-) -> Result<&'a [Related]> {
-    Ok(fitting(tokenizer, format, related, most)?.0)
+) -> Result<Vec<Related>> {
+    let fitting = fitting(tokenizer, format, related, most)?;
+    Ok(fitting.into_iter().map(|(piece, _)| piece.clone()).collect())
 }
 
-/// The last pieces that fit into `most` tokens, and their tokens.
+/// The pieces that fit into `most` tokens, with their tokens. A later piece takes its room first, and one that is too
+/// long does not keep those before it away.
 fn fitting<'a>(
     tokenizer: &Tokenizer,
     format: PromptFormat,
     related: &'a [Related],
     most: usize,
-) -> Result<(&'a [Related], Vec<u32>)> {
-    let mut pieces: Vec<Vec<u32>> = Vec::new();
+) -> Result<Vec<(&'a Related, Vec<u32>)>> {
+    let mut pieces = Vec::new();
     let mut room = most;
     for piece in related.iter().rev() {
         if piece.text.len() > BYTES_PER_TOKEN * room {
-            break;
+            continue;
         }
         let tokens = encode(tokenizer, format, piece)?;
-        let Some(left) = room.checked_sub(tokens.len()) else { break };
+        let Some(left) = room.checked_sub(tokens.len()) else { continue };
         room = left;
-        pieces.push(tokens);
+        pieces.push((piece, tokens));
     }
     pieces.reverse();
-    Ok((&related[related.len() - pieces.len()..], pieces.concat()))
+    Ok(pieces)
 }
 
 fn encode(tokenizer: &Tokenizer, format: PromptFormat, piece: &Related) -> Result<Vec<u32>> {

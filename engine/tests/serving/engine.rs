@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use diffcoder_engine::cancel::CancelToken;
+use diffcoder_engine::decode::PREFILL_ROWS;
 use diffcoder_engine::engine::Engine;
 use diffcoder_engine::infiller::{
     Finish, Frame, FrameCell, Infill, InfillError, InfillLimits, InfillRequest, Infiller, Segment,
@@ -109,11 +110,15 @@ fn reused_keys_give_the_fill_of_a_fresh_engine() {
         let reused = fill(&mut engine, &request("a", &text, &right));
         let fresh = fill(&mut random_engine(1024), &request("a", &text, &right));
         assert_eq!(fresh.stats.cached_tokens, 0);
+        // The last chunk of the prompt rides in the first denoising step.
+        let chunks = fresh.stats.prompt_tokens / PREFILL_ROWS;
+        assert!(chunks > 0 && fresh.stats.prefill_forwards == chunks, "{:?}", fresh.stats);
         assert_eq!(reused.holes[0].text, fresh.holes[0].text);
         assert!((reused.holes[0].confidence - fresh.holes[0].confidence).abs() < 1e-4);
     }
     let stats = fill(&mut engine, &request("a", &text, &right)).stats;
     assert!(stats.cached_tokens + 4 > stats.prompt_tokens, "{stats:?}");
+    assert_eq!(stats.prefill_forwards, 0);
 }
 
 #[test]

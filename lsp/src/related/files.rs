@@ -104,14 +104,14 @@ impl Files {
         !is_inside || self.list(now).iter().any(|listed| listed == path)
     }
 
-    /// Text of a listed file, with `\n` at the end of its lines, and when it was last written.
-    pub(crate) fn read(&mut self, path: &Path) -> Option<(SystemTime, Arc<str>)> {
+    /// Text of a listed file, with `\n` at the end of its lines.
+    pub(crate) fn read(&mut self, path: &Path) -> Option<Arc<str>> {
         let about = std::fs::metadata(path).ok()?;
         let written = about.modified().ok()?;
         if let Some((at, text)) = self.texts.get(path)
             && *at == written
         {
-            return Some((written, Arc::clone(text)));
+            return Some(Arc::clone(text));
         }
         if about.len() > MOST_BYTES {
             return None;
@@ -122,7 +122,7 @@ impl Files {
             self.texts.clear();
         }
         self.texts.insert(path.to_owned(), (written, Arc::clone(&text)));
-        Some((written, text))
+        Some(text)
     }
 
     /// How a reader of the project names the file.
@@ -211,7 +211,7 @@ mod tests {
         let mut files = Files::new(vec![root.clone()]);
         let now = Instant::now();
         assert_eq!(files.list(now), [root.join("src/a.rs")]);
-        assert_eq!(files.read(&root.join("src/a.rs")).unwrap().1.as_ref(), "fn a() {}\n");
+        assert_eq!(files.read(&root.join("src/a.rs")).unwrap().as_ref(), "fn a() {}\n");
         assert_eq!(files.name(&root.join("src/a.rs")), "src/a.rs");
         assert!(files.may_show(&root.join("src/a.rs"), now));
         assert!(!files.may_show(&root.join("private/c.rs"), now));

@@ -10,10 +10,11 @@ mod files;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use diffcoder_engine::related::{
-    Definition, Imports, MOST_FILES, Related, SourceFile, defined_near, definitions,
+    Definition, Imports, MOST_FILES, Nearness, Related, SourceFile, defined_near, definitions,
+    worth_offering,
 };
 use parking_lot::Mutex;
 use ropey::Rope;
@@ -28,8 +29,6 @@ pub(crate) use files::path_of;
 
 /// A cursor further than this many lines from where text was chosen is at another place.
 const SAME_PLACE_LINES: usize = 24;
-/// Bytes that are worth offering for each token of the budget.
-const BYTES_PER_TOKEN: usize = 4;
 /// Files whose definitions are kept.
 const MOST_INDEXED: usize = 256;
 
@@ -51,7 +50,8 @@ struct Visits {
 struct Chooser {
     files: Files,
     choices: HashMap<Uri, Choice>,
-    indexed: HashMap<String, (Stamp, Arc<[Definition]>)>,
+    /// What the text of a file defines, by the file's key.
+    indexed: HashMap<String, (Arc<str>, Arc<[Definition]>)>,
 }
 
 /// What was chosen for a place.
@@ -62,18 +62,10 @@ struct Choice {
     related: Vec<Related>,
 }
 
-/// Which text of a file was looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stamp {
-    Open(i32),
-    Written(SystemTime),
-}
-
 /// A file that may define what is used.
 struct Source {
     key: String,
     name: String,
-    stamp: Stamp,
     text: Arc<str>,
     language: &'static Language,
 }
@@ -148,27 +140,15 @@ impl RelatedText {
 impl Chooser {
     fn choose(&mut self, wanted: &Wanted, chunks: &[Chunk]) -> Vec<Related> {
         let now = Instant::now();
-        let mut room = BYTES_PER_TOKEN * wanted.tokens;
-        let mut nearest_first: Vec<Related> = Vec::new();
-        let mut take = |path: String, text: &Arc<str>| {
-            let piece = Related { path: path.into(), text: Arc::clone(text) };
-            let Some(left) = room.checked_sub(text.len()) else { return };
-            if !nearest_first.contains(&piece) {
-                room = left;
-                nearest_first.push(piece);
-            }
-        };
-        for Related { path, text } in self.definitions(wanted, now) {
-            take(path.to_string(), &text);
-        }
+        let mut nearest_first = self.definitions(wanted, now);
         for chunk in chunks.iter().rev() {
             let Some(path) = path_of(&chunk.uri.0) else { continue };
             if self.files.may_show(&path, now) {
-                take(self.files.name(&path), &chunk.text);
+                let path = self.files.name(&path).into();
+                nearest_first.push(Related { path, text: Arc::clone(&chunk.text) });
             }
         }
-        nearest_first.reverse();
-        nearest_first
+        worth_offering(nearest_first, wanted.tokens)
     }
 
     /// What other files define of the names near the cursor, the nearest name first.
@@ -195,11 +175,10 @@ impl Chooser {
             let language = Language::of(&other.language_id, &other.uri.0);
             if let Some(language) = language.filter(|_| self.files.may_show(&path, now)) {
                 sources.push((
-                    imports.name(&path),
+                    imports.nearness(&own, &path).unwrap_or(Nearness::Beside),
                     Source {
                         key: other.uri.0.clone(),
                         name: self.files.name(&path),
-                        stamp: Stamp::Open(other.version),
                         text: line_endings::normalise(&other.text.to_string()).into(),
                         language,
                     },
@@ -209,33 +188,30 @@ impl Chooser {
         let is_open = |path: &Path| {
             wanted.others.iter().any(|other| path_of(&other.uri.0).as_deref() == Some(path))
         };
-        let extension = own.extension();
-        let mut paths: Vec<(bool, PathBuf)> = self
+        let mut paths: Vec<(Nearness, PathBuf)> = self
             .files
             .list(now)
             .iter()
-            .filter(|path| **path != own && path.extension() == extension && !is_open(path))
-            .map(|path| (imports.name(path), path.clone()))
-            .filter(|(is_imported, path)| *is_imported || path.parent() == own.parent())
+            .filter(|path| !is_open(path))
+            .filter_map(|path| Some((imports.nearness(&own, path)?, path.clone())))
             .collect();
-        paths.sort_by_key(|(is_imported, _)| !is_imported);
-        for (is_imported, path) in paths.into_iter().take(MOST_FILES) {
+        paths.sort_by_key(|(nearness, _)| *nearness);
+        for (nearness, path) in paths.into_iter().take(MOST_FILES) {
             let language = Language::of("", &path.to_string_lossy());
-            if let (Some(language), Some((written, text))) = (language, self.files.read(&path)) {
+            if let (Some(language), Some(text)) = (language, self.files.read(&path)) {
                 let name = self.files.name(&path);
                 let key = path.to_string_lossy().into_owned();
-                let stamp = Stamp::Written(written);
-                sources.push((is_imported, Source { key, name, stamp, text, language }));
+                sources.push((nearness, Source { key, name, text, language }));
             }
         }
-        sources.sort_by_key(|(is_imported, _)| !is_imported);
+        sources.sort_by_key(|(nearness, _)| *nearness);
         sources.into_iter().map(|(_, source)| source).take(MOST_FILES).collect()
     }
 
     /// What a file defines; looked up anew only if it has changed.
     fn index(&mut self, source: &Source) -> Arc<[Definition]> {
-        if let Some((stamp, definitions)) = self.indexed.get(&source.key)
-            && *stamp == source.stamp
+        if let Some((text, definitions)) = self.indexed.get(&source.key)
+            && *text == source.text
         {
             return Arc::clone(definitions);
         }
@@ -246,7 +222,8 @@ impl Chooser {
         let tree = parser.and_then(|mut parser| parser.parse(&*source.text, None));
         let found: Arc<[Definition]> =
             tree.map(|tree| definitions(&source.text, &tree)).unwrap_or_default().into();
-        self.indexed.insert(source.key.clone(), (source.stamp, Arc::clone(&found)));
+        let of_text = (Arc::clone(&source.text), Arc::clone(&found));
+        self.indexed.insert(source.key.clone(), of_text);
         found
     }
 }
@@ -259,7 +236,6 @@ mod tests {
         let source = Source {
             key: "a".into(),
             name: "a".into(),
-            stamp: Stamp::Open(1),
             text: text.into(),
             language: Language::of(language, "").unwrap(),
         };

@@ -35,6 +35,7 @@ async fn typing_a_suggestion_asks_the_model_once() {
 
     let stats = client.call("diffcoder/completionStats", json!(null)).await.unwrap();
     assert_eq!((&stats["asked"], &stats["remembered"]), (&json!(1), &json!(7)));
+    assert!(stats["lastEditMs"].as_f64().unwrap() > 0.0, "{stats}");
     client.finish().await;
 }
 

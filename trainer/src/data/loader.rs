@@ -60,7 +60,7 @@ struct Epoch {
 /// Draws batches from documents.
 pub struct Loader {
     documents: Arc<Vec<Document>>,
-    neighbours: Arc<Neighbours>,
+    neighbours: Neighbours,
     sampler: Sampler,
     options: LoaderOptions,
     visits: Vec<Visit>,
@@ -94,7 +94,7 @@ impl Loader {
         anyhow::ensure!(!visits.is_empty(), "the corpus has no text for training");
         let tokens: usize = visits.iter().map(|visit| visit.tokens).sum();
         let rows_per_epoch = (tokens / options.len).max(1) as u64;
-        let neighbours = Arc::new(Neighbours::new(Arc::clone(&documents)));
+        let neighbours = Neighbours::new(Arc::clone(&documents));
         let epoch = Mutex::new(None);
         Ok(Self { documents, neighbours, sampler, options, visits, rows_per_epoch, epoch })
     }

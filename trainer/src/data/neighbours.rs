@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use diffcoder_engine::related::{
-    Definition, Imports, MOST_FILES, Related, SourceFile, defined_near, definitions,
+    Definition, Imports, MOST_FILES, Nearness, Related, SourceFile, defined_near, definitions,
+    worth_offering,
 };
 
 use super::Document;
@@ -27,53 +28,65 @@ impl Neighbours {
     }
 
     /// [`related`](Self::related) for a held-out hole of one of the documents; `right` is what follows it.
-    pub fn beside_hole(&self, hole: &HeldOutHole, right: &str) -> Vec<Related> {
+    pub fn beside_hole(&self, hole: &HeldOutHole, right: &str, tokens: usize) -> Vec<Related> {
         let index = self.documents.iter().position(|document| document.path == hole.path);
-        index.map(|index| self.related(index, &hole.prefix, right)).unwrap_or_default()
+        let related = |index| self.related(index, (&hole.prefix, right), tokens);
+        index.map(related).unwrap_or_default()
     }
 
-    /// Definitions in other files of the package of the names around a hole in document `index`, the nearest last.
+    /// Definitions in other files of the package of the names around a hole in document `index`, the nearest last; as much
+    /// as is worth offering for `tokens` tokens.
     ///
     /// `left` and `right` are the document without what stood in the hole: a prompt must not know that.
-    pub fn related(&self, index: usize, left: &str, right: &str) -> Vec<Related> {
-        let own = &self.documents[index];
+    pub fn related(
+        &self,
+        index: usize,
+        (left, right): (&str, &str),
+        tokens: usize,
+    ) -> Vec<Related> {
+        if tokens == 0 {
+            return Vec::new();
+        }
+        let own = Path::new(&self.documents[index].path);
         let imports = Imports::of(left, right);
-        let folder = Path::new(&own.path).parent();
-        let mut sources: Vec<(bool, usize)> = self
-            .package(index)
-            .filter(|&other| other != index && self.documents[other].language == own.language)
-            .map(|other| (imports.name(Path::new(&self.documents[other].path)), other))
-            .filter(|&(is_imported, other)| {
-                is_imported || Path::new(&self.documents[other].path).parent() == folder
-            })
-            .collect();
-        sources.sort_by_key(|(is_imported, _)| !is_imported);
+        let near = |other: usize| {
+            let path = Path::new(&self.documents[other].path);
+            Some((imports.nearness(own, path)?, other))
+        };
+        let mut sources: Vec<(Nearness, usize)> = self.package(index).filter_map(near).collect();
+        sources.sort_by_key(|(nearness, _)| *nearness);
         sources.truncate(MOST_FILES);
         let files: Vec<_> = sources.into_iter().map(|(_, other)| self.file(other)).collect();
-        let mut related = defined_near(left, right, &files);
-        related.reverse();
-        related
+        worth_offering(defined_near(left, right, &files), tokens)
     }
 
-    /// The documents of the package of document `index`.
+    /// The documents of the package of document `index`, of its version alone.
     fn package(&self, index: usize) -> Range<usize> {
-        let package = &self.documents[index].package;
-        let is_other = |document: &Document| document.package != *package;
+        let root = root_and_path(&self.documents[index]).0;
+        let is_other = |document: &Document| root_and_path(document).0 != root;
         let start = self.documents[..index].iter().rposition(is_other).map_or(0, |at| at + 1);
         let after = self.documents[index..].iter().position(is_other);
         start..after.map_or(self.documents.len(), |after| index + after)
     }
 
     fn file(&self, index: usize) -> SourceFile<'_> {
-        let Document { path, text, language, .. } = &self.documents[index];
+        let document = &self.documents[index];
+        let Document { text, language, .. } = document;
         let found = self.definitions[index].get_or_init(|| {
             let tree = language.parser().parse(text, None);
             tree.map(|tree| definitions(text, &tree)).unwrap_or_default()
         });
-        // The first part of the path is the package's folder; somebody who works on it has that open.
-        let path = path.split_once('/').map_or(path.as_str(), |(_, inside)| inside);
-        SourceFile { path, text, definitions: found }
+        SourceFile { path: root_and_path(document).1, text, definitions: found }
     }
+}
+
+/// The folder of a package, which somebody who works on it has open, and the path within it.
+fn root_and_path(document: &Document) -> (&str, &str) {
+    let Document { path, package, .. } = document;
+    // The folder of a package with an owner is one deeper.
+    let depth = package.matches('/').count();
+    let end = path.match_indices('/').nth(depth).map(|(at, _)| at);
+    end.map_or(("", path), |end| (&path[..end], &path[end + 1..]))
 }
 
 #[cfg(test)]
@@ -95,6 +108,10 @@ mod tests {
         let money = "pub struct Money(i64);\n";
         let documents = vec![
             document("a", "src/money.rs", money),
+            Document {
+                path: "b-0.9.0/src/money.rs".into(),
+                ..document("b", "src/money.rs", "pub struct Money(old);\n")
+            },
             document("b", "src/far/deep.rs", "pub fn hidden() {}\n"),
             document(
                 "b",
@@ -106,14 +123,14 @@ mod tests {
             document("b", "src/util/money.rs", money),
             document("c", "src/other.rs", "pub struct Money(u8);\n"),
         ];
-        let (left, right) = documents[2].text.split_at(documents[2].text.find("(a) }").unwrap());
+        let (left, right) = documents[3].text.split_at(documents[3].text.find("(a) }").unwrap());
         let (left, right) = (left.to_owned(), format!("{right} hidden()"));
         let neighbours = Neighbours::new(Arc::new(documents));
-        assert_eq!(neighbours.package(2), 1..6);
-        assert_eq!((neighbours.package(0), neighbours.package(6)), (0..1, 6..7));
-        let related = neighbours.related(2, &left, &right);
+        assert_eq!(neighbours.package(3), 2..7);
+        assert_eq!([0, 1, 7].map(|index| neighbours.package(index).len()), [1; 3]);
+        let related = neighbours.related(3, (&left, &right), 100);
         let pairs: Vec<_> = related.iter().map(|piece| (&*piece.path, &*piece.text)).collect();
-        // The imported file, not the one in a far folder or another package; the nearest name last.
+        // The imported file, not one in a far folder, another version or another package; the nearest name last.
         assert_eq!(
             pairs,
             [
@@ -121,6 +138,15 @@ mod tests {
                 ("src/other.rs", "pub fn round() {}")
             ]
         );
-        assert!(neighbours.related(0, "", money).is_empty());
+        assert!(neighbours.related(0, ("", money), 100).is_empty());
+        assert!(neighbours.related(3, (&left, &right), 0).is_empty());
+    }
+
+    #[test]
+    fn the_folder_of_a_package_may_have_an_owner() {
+        let demo = document("demo", "src/lib.rs", "");
+        assert_eq!(root_and_path(&demo), ("demo-1.0.0", "src/lib.rs"));
+        let owned = document("@own/demo", "src/lib.rs", "");
+        assert_eq!(root_and_path(&owned), ("@own/demo-1.0.0", "src/lib.rs"));
     }
 }

@@ -6,7 +6,6 @@ use diffcoder_engine::prompt::budget::REST_TOKENS;
 use diffcoder_engine::prompt::format::{FimParts, PromptFormat};
 use diffcoder_engine::prompt::heal::fill_start;
 use diffcoder_engine::prompt::related::{RELATED_SHARE, related_tokens};
-use diffcoder_engine::related::Related;
 use diffcoder_engine::tokenizer::{MAX_HOLES, Tokenizer};
 use rand::{Rng, RngExt};
 
@@ -44,12 +43,6 @@ pub struct Beside<'a> {
     pub neighbours: &'a Neighbours,
     /// Which of them it is.
     pub index: usize,
-}
-
-impl Beside<'_> {
-    fn related(self, left: &str, right: &str) -> Vec<Related> {
-        self.neighbours.related(self.index, left, right)
-    }
 }
 
 /// Draws samples with one tokenizer.
@@ -189,10 +182,11 @@ impl Sampler {
             // The stream of a run without related text stays what it was.
             Some(beside) if !several && self.options.related_rate > 0.0 => {
                 let is_shown = rng.random_bool(self.options.related_rate);
-                let right = &text[span.end..];
-                let pieces = is_shown.then(|| beside.related(&text[..span.start], right));
-                let pieces = pieces.unwrap_or_default();
-                related_tokens(&self.tokenizer, FORMAT, &pieces, room / RELATED_SHARE)?
+                let most = if is_shown { room / RELATED_SHARE } else { 0 };
+                // The word that the fill spells again is there when serving looks for names.
+                let around = (&text[..middle.span.start], &text[span.end..]);
+                let pieces = beside.neighbours.related(beside.index, around, most);
+                related_tokens(&self.tokenizer, FORMAT, &pieces, most)?
             }
             _ => Vec::new(),
         };

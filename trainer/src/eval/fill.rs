@@ -36,7 +36,7 @@ pub(super) struct Serving {
     /// Copy-draft: least confidence of a token that goes on with what stood behind the same text before.
     #[arg(long)]
     copy_draft: Option<f64>,
-    /// Most tokens of other files of the package in a prompt; what the model was trained for by default.
+    /// Most tokens of other files of the package in a prompt of infill or fill-likelihood; what the model was trained for by default.
     #[arg(long)]
     pub(super) related_tokens: Option<usize>,
 }
@@ -144,6 +144,11 @@ impl Filler {
             ..InfillRequest::new(document_key, segments)
         };
         Ok(self.engine.infill(&request, &CancelToken::new(), &mut |_| ())?)
+    }
+
+    /// Most tokens of other files in a prompt.
+    pub(super) fn related_tokens(&self) -> usize {
+        self.engine.related_tokens()
     }
 
     /// Tokens of a text.

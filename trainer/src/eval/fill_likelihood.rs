@@ -135,7 +135,7 @@ fn lay_out(
         return Ok(None);
     }
     let right = format!("{}\n{}", hole.rest, hole.suffix);
-    let related = neighbours.beside_hole(hole, &right);
+    let related = neighbours.beside_hole(hole, &right, most_related);
     let related = related_tokens(tokenizer, PromptFormat::Holes, &related, most_related)?;
     let layout = Layout {
         tokenizer,

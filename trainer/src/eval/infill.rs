@@ -67,7 +67,7 @@ pub(super) fn fill_all(
         let max_tokens = max_tokens.unwrap_or_else(|| most_tokens(*kind));
         for hole in of_kind {
             let right = format!("{}\n{}", hole.rest, hole.suffix);
-            let related = holes.neighbours.beside_hole(hole, &right);
+            let related = holes.neighbours.beside_hole(hole, &right, filler.related_tokens());
             let filled = filler.fill((&hole.prefix, &right), related, max_tokens)?;
             heard(filler, *kind, hole, filled)?;
             bar.inc(1);

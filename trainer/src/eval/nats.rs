@@ -32,7 +32,7 @@ pub(super) enum Measure {
 pub(super) struct Row {
     /// Token ids; the number of them is a multiple of N.
     pub(super) tokens: Vec<u32>,
-    /// The first token that is scored, at least 1; all behind it are, too.
+    /// The first token that is scored, at least 1 for a likelihood; all behind it are, too.
     pub(super) first: usize,
 }
 
@@ -122,6 +122,9 @@ fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<f64>
             let logits = model.forward(&mut [group])?.to_vec2::<f32>()?;
             let nats = masked.iter().map(|&at| cross_entropy(&logits[at], clean[at]));
             total += pattern.weight * nats.sum::<f64>();
+        }
+        if first + clean.len() == tokens.len() {
+            break;
         }
         let done =
             RowGroup { cache: &mut cache, tokens: clean, mask, commit: clean.len(), logits: 0..0 };
@@ -218,5 +221,31 @@ mod tests {
             let found = nats(&model, &row(scored_from), Measure::Nelbo, (MASK, BLOCK)).unwrap();
             assert!((found - expected).abs() < 1e-4 * expected, "{found} {expected}");
         }
+    }
+
+    /// Against training: the doubled forward scores a pattern in all blocks at once.
+    #[test]
+    fn nelbo_is_that_of_the_training_forward() {
+        let config = config();
+        let parameters = Parameters::init(&config, &mut stream(4, 0, Stream::Init)).unwrap();
+        let model = parameters.model(&config, Ops::default()).unwrap();
+        let tokens = row(0).tokens;
+        let n = tokens.len();
+        let ids = |ids: &[u32]| Tensor::from_slice(ids, (1, n), &Device::Cpu).unwrap();
+        let positions: Vec<u32> = (0..n as u32).collect();
+        let mut expected = 0.0;
+        for pattern in mask_patterns(BLOCK) {
+            let is_masked = |at: &u32| pattern.bits >> (*at as usize % BLOCK) & 1 == 1;
+            let masked: Vec<u32> = positions.iter().copied().filter(is_masked).collect();
+            let mut noisy = tokens.clone();
+            masked.iter().for_each(|&at| noisy[at as usize] = MASK);
+            let doubled = model.forward_doubled(&ids(&noisy), &ids(&tokens), &positions, BLOCK);
+            let targets: Vec<u32> = masked.iter().map(|&at| tokens[at as usize]).collect();
+            let nll = model.head_nll(&doubled.unwrap(), &masked, &targets).unwrap();
+            let nll = nll.to_vec1::<f32>().unwrap();
+            expected += pattern.weight * nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
+        }
+        let found = nats(&model, &row(0), Measure::Nelbo, (MASK, BLOCK)).unwrap();
+        assert!((found - expected).abs() < 1e-4 * expected, "{found} {expected}");
     }
 }
