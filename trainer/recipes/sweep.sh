@@ -58,8 +58,8 @@ for arm in "$@"; do
         [ -s "$folder/eval-$suite.json" ] || "$train" eval --model "$folder/model" --data "$data" --suite "$suite" "$@" --json \
             > "$folder/eval-$suite.json"
     }
-    measure bpb
-    measure fill-likelihood
+    measure bpb --count 20
+    measure fill-likelihood --count 400
     # A model that knows next tokens alone fills no masks.
     [ $fills = no ] || measure infill --holes single-line --count 500
     echo "$arm done"
