@@ -22,7 +22,7 @@ pub(crate) struct CommandLine {
     /// Set a setting, such as completion.maxTokens=32; may be repeated. docs/configuration.md lists them
     #[arg(long, global = true, value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Most tokens of other files in a prompt [default: what the model was trained for, none for the embedded one]
+    /// Most tokens of other files in a prompt [default: a quarter of the context where the model was trained for it]
     #[arg(long, global = true, value_name = "N")]
     pub(crate) related_tokens: Option<usize>,
 

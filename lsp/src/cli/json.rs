@@ -84,11 +84,11 @@ pub(crate) fn render(
 mod tests {
     use std::time::Duration;
 
-    use diffcoder_engine::infiller::{Finish, InfillStats};
+    use diffcoder_engine::infiller::Finish;
 
     use super::*;
     use crate::cli::source::Source;
-    use crate::cli::test_support::{place, write_file};
+    use crate::cli::test_support::{place, stats, write_file};
 
     #[test]
     fn keys_and_units_are_as_promised() {
@@ -102,14 +102,7 @@ mod tests {
             first_line: None,
         };
         let wall = Duration::from_micros(1500);
-        let stats = InfillStats {
-            prompt_tokens: 20,
-            cached_tokens: 4,
-            forwards: 4,
-            prefill_forwards: 1,
-            tokens: 6,
-            wall,
-        };
+        let stats = stats(wall);
         let alternatives = vec![vec![HoleFill { text: "c".into(), ..fill.clone() }]];
         let infill = Infill { holes: vec![fill], alternatives, stats };
         let mut out = Vec::new();

@@ -98,7 +98,7 @@ impl FirstError {
 mod tests {
 
     use super::*;
-    use crate::cli::test_support::committed;
+    use crate::cli::test_support::{committed, stats};
 
     fn shown(screen: Screen) -> String {
         let mut err = Vec::new();
@@ -122,14 +122,7 @@ mod tests {
     #[test]
     fn the_summary_names_all_costs() {
         let wall = Duration::from_millis(1234);
-        let stats = InfillStats {
-            prompt_tokens: 20,
-            cached_tokens: 4,
-            forwards: 4,
-            prefill_forwards: 1,
-            tokens: 6,
-            wall,
-        };
+        let stats = stats(wall);
         insta::assert_snapshot!(
             summary("nano", 0.456, &stats),
             @"nano: 6 tokens in 4 forwards (1.5 per forward), 20 prompt tokens (4 cached), 1.2 s, confidence 0.46"

@@ -25,6 +25,18 @@ pub(crate) fn place(range: &str) -> LineColRange {
     range.parse().unwrap()
 }
 
+/// What an infill has cost that took `wall`.
+pub(crate) fn stats(wall: Duration) -> InfillStats {
+    InfillStats {
+        prompt_tokens: 20,
+        cached_tokens: 4,
+        forwards: 4,
+        prefill_forwards: 1,
+        tokens: 6,
+        wall,
+    }
+}
+
 /// A committed cell.
 pub(crate) fn committed(text: &str, confidence: f32) -> FrameCell {
     FrameCell::Committed { text: text.to_owned(), confidence }
@@ -67,14 +79,7 @@ impl Infiller for Scripted {
                 first_line: None,
             }],
             alternatives: Vec::new(),
-            stats: InfillStats {
-                prompt_tokens: 20,
-                cached_tokens: 4,
-                forwards: 4,
-                prefill_forwards: 1,
-                tokens: 6,
-                wall: Duration::from_millis(1234),
-            },
+            stats: stats(Duration::from_millis(1234)),
         })
     }
 
