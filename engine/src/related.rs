@@ -20,6 +20,8 @@ pub struct Related {
 
 /// Files that are worth looking through for one hole.
 pub const MOST_FILES: usize = 16;
+/// Lines above and below a place where somebody was that belong to it.
+pub const PLACE_LINES: usize = 12;
 /// Bytes that are worth offering for each token of the budget.
 const BYTES_PER_TOKEN: usize = 4;
 /// Definitions that are offered for one hole.

@@ -3,13 +3,12 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use diffcoder_engine::related::PLACE_LINES;
 use ropey::Rope;
 use tower_lsp::gen_lsp_types::Uri;
 
 use crate::line_endings;
 
-/// Lines above and below a place that belong to it.
-const LINES: usize = 12;
 /// Places that are kept.
 const MOST_CHUNKS: usize = 16;
 /// Two chunks of a document with more than this share of their lines in common are one.
@@ -35,8 +34,8 @@ impl Ring {
     /// Adds the text around a line.
     pub(crate) fn push(&mut self, uri: &Uri, document: &Rope, line: usize) {
         let n_lines = document.len_lines();
-        let start = document.line_to_char(line.saturating_sub(LINES).min(n_lines));
-        let end = document.line_to_char((line + LINES).min(n_lines));
+        let start = document.line_to_char(line.saturating_sub(PLACE_LINES).min(n_lines));
+        let end = document.line_to_char((line + PLACE_LINES).min(n_lines));
         let text = document.slice(start..end).to_string();
         let text = line_endings::normalise(&text);
         if text.trim().is_empty() {

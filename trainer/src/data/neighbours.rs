@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use diffcoder_engine::related::{
-    Definition, Imports, MOST_FILES, Nearness, Related, SourceFile, defined_near, definitions,
-    worth_offering,
+    Definition, Imports, MOST_FILES, Nearness, PLACE_LINES, Related, SourceFile, defined_near,
+    definitions, worth_offering,
 };
+use rand::{Rng, RngExt};
 
 use super::Document;
 use super::holes::HeldOutHole;
@@ -30,18 +31,19 @@ impl Neighbours {
     /// [`related`](Self::related) for a held-out hole of one of the documents; `right` is what follows it.
     pub fn beside_hole(&self, hole: &HeldOutHole, right: &str, tokens: usize) -> Vec<Related> {
         let index = self.documents.iter().position(|document| document.path == hole.path);
-        let related = |index| self.related(index, (&hole.prefix, right), tokens);
+        let related = |index| self.related(index, (&hole.prefix, right), None, tokens);
         index.map(related).unwrap_or_default()
     }
 
-    /// Definitions in other files of the package of the names around a hole in document `index`, the nearest last; as much
-    /// as is worth offering for `tokens` tokens.
+    /// Definitions in other files of the package of the names around a hole in document `index`, the nearest last, and before
+    /// them the [`place`](Self::place); as much as is worth offering for `tokens` tokens.
     ///
     /// `left` and `right` are the document without what stood in the hole: a prompt must not know that.
     pub fn related(
         &self,
         index: usize,
         (left, right): (&str, &str),
+        place: Option<Related>,
         tokens: usize,
     ) -> Vec<Related> {
         if tokens == 0 {
@@ -57,7 +59,24 @@ impl Neighbours {
         sources.sort_by_key(|(nearness, _)| *nearness);
         sources.truncate(MOST_FILES);
         let files: Vec<_> = sources.into_iter().map(|(_, other)| self.file(other)).collect();
-        worth_offering(defined_near(left, right, &files), tokens)
+        worth_offering(defined_near(left, right, &files).into_iter().chain(place), tokens)
+    }
+
+    /// The text around some line of another document of the package, as serving has those that somebody was at.
+    pub fn place(&self, index: usize, rng: &mut impl Rng) -> Option<Related> {
+        let others = self.package(index);
+        if others.len() < 2 {
+            return None;
+        }
+        let other = rng.random_range(others.start..others.end - 1);
+        let document = &self.documents[if other < index { other } else { other + 1 }];
+        let starts = document.text.match_indices('\n').map(|(at, _)| at + 1);
+        let starts: Vec<usize> = std::iter::once(0).chain(starts).collect();
+        let line = rng.random_range(0..starts.len());
+        let end = starts.get(line + PLACE_LINES).copied().unwrap_or(document.text.len());
+        let text = &document.text[starts[line.saturating_sub(PLACE_LINES)]..end];
+        let path = root_and_path(document).1.into();
+        (!text.trim().is_empty()).then(|| Related { path, text: text.into() })
     }
 
     /// The documents of the package of document `index`, of its version alone.
@@ -93,6 +112,7 @@ fn root_and_path(document: &Document) -> (&str, &str) {
 mod tests {
     use super::*;
     use crate::data::Language;
+    use crate::rng::keyed;
 
     fn document(package: &str, path: &str, text: &str) -> Document {
         Document {
@@ -128,7 +148,7 @@ mod tests {
         let neighbours = Neighbours::new(Arc::new(documents));
         assert_eq!(neighbours.package(3), 2..7);
         assert_eq!([0, 1, 7].map(|index| neighbours.package(index).len()), [1; 3]);
-        let related = neighbours.related(3, (&left, &right), 100);
+        let related = neighbours.related(3, (&left, &right), None, 100);
         let pairs: Vec<_> = related.iter().map(|piece| (&*piece.path, &*piece.text)).collect();
         // The imported file, not one in a far folder, another version or another package; the nearest name last.
         assert_eq!(
@@ -138,8 +158,34 @@ mod tests {
                 ("src/other.rs", "pub fn round() {}")
             ]
         );
-        assert!(neighbours.related(0, ("", money), 100).is_empty());
-        assert!(neighbours.related(3, (&left, &right), 0).is_empty());
+        assert!(neighbours.related(0, ("", money), None, 100).is_empty());
+        assert!(neighbours.related(3, (&left, &right), None, 0).is_empty());
+    }
+
+    #[test]
+    fn a_place_is_a_few_lines_of_another_file_of_the_package() {
+        let lines: String = (0..100).map(|line| format!("line {line}\n")).collect();
+        let documents = vec![
+            document("a", "src/far.rs", "other"),
+            document("b", "src/lib.rs", "own"),
+            document("b", "src/long.rs", &lines),
+            document("b", "src/short.py", "x\n"),
+        ];
+        let neighbours = Neighbours::new(Arc::new(documents));
+        let mut rng = keyed([1, 2, 3, 4]);
+        let mut seen = std::collections::BTreeMap::<_, usize>::new();
+        for _ in 0..200 {
+            let place = neighbours.place(1, &mut rng).unwrap();
+            let text = if &*place.path == "src/long.rs" { &lines } else { "x\n" };
+            assert!(text.contains(&*place.text) && place.text.lines().count() <= 2 * PLACE_LINES);
+            *seen.entry(place.path.to_string()).or_default() += 1;
+        }
+        assert!(seen.len() == 2 && seen.values().all(|seen| *seen > 50), "{seen:?}");
+        assert_eq!(neighbours.place(0, &mut rng), None);
+        let place = neighbours.place(1, &mut rng);
+        let offered = |tokens| neighbours.related(1, ("", ""), place.clone(), tokens);
+        assert_eq!(offered(100), [place.clone().unwrap()]);
+        assert!(offered(0).is_empty());
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Sampler {
 const FORMAT: PromptFormat = PromptFormat::Holes;
 /// P gets between these shares of the room that the fill leaves, where the document is longer than the room.
 const PREFIX_SHARES: Range<f64> = 0.4..0.9;
+/// How often text of other files has a place among it that somebody was at.
+const PLACE_RATE: f64 = 0.3;
 /// How often a cut context begins or ends at a line's edge instead of anywhere.
 const LINE_CUT_RATE: f64 = 0.8;
 /// How often an infilling sample gets less room than there is: fills are few tokens, and shorter contexts make more of
@@ -185,7 +187,9 @@ impl Sampler {
                 let most = if is_shown { room / RELATED_SHARE } else { 0 };
                 // The word that the fill spells again is there when serving looks for names.
                 let around = (&text[..middle.span.start], &text[span.end..]);
-                let pieces = beside.neighbours.related(beside.index, around, most);
+                let is_beside = is_shown && rng.random_bool(PLACE_RATE);
+                let place = is_beside.then(|| beside.neighbours.place(beside.index, rng)).flatten();
+                let pieces = beside.neighbours.related(beside.index, around, place, most);
                 related_tokens(&self.tokenizer, FORMAT, &pieces, most)?
             }
             _ => Vec::new(),
@@ -451,7 +455,8 @@ pub(crate) mod tests {
         let options = SampleOptions { infill_rate: 1.0, related_rate: 0.5, ..OPTIONS };
         let sampler = Sampler::new(tokenizer(), options).unwrap();
         let piece = "// src/budget.rs\npub struct Sample(u32);\n\n";
-        let mut shown = 0;
+        let place = "// src/budget.rs\npub struct Sample(u32);\n\nfn nowhere() {}\n\n";
+        let (mut shown, mut places) = (0, 0);
         for seed in 0..200 {
             let mut rng = keyed([seed, 5, 5, 5]);
             let sample =
@@ -461,12 +466,15 @@ pub(crate) mod tests {
                 continue;
             }
             let ([suffix, prefix, rest, fill], _) = read_back(sampler.tokenizer(), &sample.tokens);
+            let after_place = prefix.strip_prefix(place);
+            places += usize::from(after_place.is_some());
+            let prefix = after_place.unwrap_or(&prefix);
             shown += usize::from(prefix.starts_with(piece));
-            let prefix = prefix.strip_prefix(piece).unwrap_or(&prefix);
+            let prefix = prefix.strip_prefix(piece).unwrap_or(prefix);
             let around = format!("{prefix}{fill}{rest}\n{suffix}");
             assert!(text.contains(&around), "{around}");
         }
-        assert!((20..120).contains(&shown), "{shown}");
+        assert!((20..120).contains(&shown) && (5..50).contains(&places), "{shown} {places}");
     }
 
     /// The text of a sample with several holes put together again, and its number of holes.
