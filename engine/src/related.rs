@@ -36,8 +36,30 @@ const SHORTEST_NAME: usize = 3;
 const NEAR_BYTES: (usize, usize) = (1_500, 300);
 /// Lines at a file's top in which imports are looked for.
 const IMPORT_LINES: usize = 120;
-const IMPORT_WORDS: [&str; 8] =
-    ["use ", "import ", "from ", "#include", "require", "mod ", "pub mod ", "const "];
+/// What lines begin with that bring other files in.
+const IMPORT_WORDS: [&str; 13] = [
+    "use ",
+    "pub use ",
+    "pub(crate) use ",
+    "mod ",
+    "pub mod ",
+    "pub(crate) mod ",
+    "import ",
+    "from ",
+    "#include",
+    "require",
+    "using ",
+    "source ",
+    ". ",
+];
+/// What stands in other such lines: `const a = require('b')`, `export * from 'c'`, `} from "d"`.
+const IMPORT_PARTS: [&str; 5] = ["require(", " require ", " from '", " from \"", "import("];
+/// Endings of files that can bring each other in.
+const KINSHIPS: [&[&str]; 3] = [
+    &["c", "h", "cc", "cpp", "cxx", "hh", "hpp", "hxx"],
+    &["ts", "tsx", "mts", "cts", "js", "jsx", "mjs", "cjs"],
+    &["py", "pyi"],
+];
 
 /// Words in the kinds of nodes that define something.
 const DEFINES: [&str; 12] = [
@@ -188,15 +210,27 @@ pub struct Imports<'a>(HashSet<&'a str>);
 impl<'a> Imports<'a> {
     /// Those of a file with a hole between `left` and `right`.
     pub fn of(left: &'a str, right: &'a str) -> Self {
-        let lines = left.lines().chain(right.lines()).take(IMPORT_LINES).map(str::trim_start);
-        let imports = lines.filter(|line| IMPORT_WORDS.iter().any(|word| line.starts_with(word)));
-        Self(imports.flat_map(words).map(|(_, word)| word).collect())
+        let mut names = HashSet::new();
+        // Brackets of an import that goes on over several lines.
+        let mut open = 0;
+        for line in left.lines().chain(right.lines()).take(IMPORT_LINES).map(str::trim) {
+            let begins = IMPORT_WORDS.iter().any(|word| line.starts_with(word));
+            if open > 0 || begins || IMPORT_PARTS.iter().any(|part| line.contains(part)) {
+                names.extend(words(line).map(|(_, word)| word));
+            }
+            let count = |brackets: [char; 2]| line.matches(brackets).count();
+            // `mod a {` has its own text in the brackets.
+            if open > 0 || begins && !line.contains("mod ") {
+                open = (open + count(['{', '('])).saturating_sub(count(['}', ')']));
+            }
+        }
+        Self(names)
     }
 
     /// How much the file at `path` may say about one at `own`: nothing where it is that one, in another language, or
     /// neither imported nor in the same folder.
     pub fn nearness(&self, own: &Path, path: &Path) -> Option<Nearness> {
-        if path == own || path.extension() != own.extension() {
+        if path == own || !are_kin(own, path) {
             return None;
         }
         match self.name(path) {
@@ -209,13 +243,22 @@ impl<'a> Imports<'a> {
     fn name(&self, path: &Path) -> bool {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
-        match stem.as_ref() {
-            "mod" | "lib" | "__init__" | "index" => {
-                self.0.contains(folder.to_string_lossy().as_ref())
-            }
-            stem => self.0.contains(stem),
-        }
+        let stands_for_folder = matches!(stem.as_ref(), "mod" | "lib" | "__init__" | "index");
+        // Go and C# bring in what a folder has.
+        let is_of_folder = path.extension().is_some_and(|end| end == "go" || end == "cs");
+        let names = |name: &str| self.0.contains(name);
+        !stands_for_folder && names(&stem)
+            || (stands_for_folder || is_of_folder) && names(&folder.to_string_lossy())
     }
+}
+
+/// Whether files of these two endings can bring each other in.
+fn are_kin(own: &Path, other: &Path) -> bool {
+    let [own, other] = [own, other].map(|path| path.extension().and_then(|end| end.to_str()));
+    let are_named = |names: &&[&str]| {
+        [own, other].iter().all(|end| end.is_some_and(|end| names.contains(&end)))
+    };
+    own == other || KINSHIPS.iter().any(are_named)
 }
 
 fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -250,6 +293,42 @@ mod tests {
         for other in ["src/deep/store.rs", "src/money.py", "src/own.rs"] {
             assert_eq!(near(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn imports_of_every_language_name_their_files() {
+        for (text, own, path) in [
+            (
+                "use crate::{\n    money::Money,\n    Other,\n};\n",
+                "src/own.rs",
+                "src/deep/money.rs",
+            ),
+            ("pub use money::Money;\n", "src/own.rs", "src/deep/money.rs"),
+            ("from app.money import (\n    Money,\n)\n", "own.py", "app/money.py"),
+            ("from app import (\n    money,\n)\n", "own.py", "app/money.py"),
+            ("import {\n  Money,\n} from './deep/money';\n", "src/own.ts", "src/deep/money.ts"),
+            ("export * from \"./deep/money\";\n", "src/own.tsx", "src/deep/money.ts"),
+            ("let { a } = require('./deep/money')\n", "own.js", "deep/money.mjs"),
+            ("const money = await import('./deep/money.js')\n", "own.js", "deep/money.js"),
+            ("#include \"deep/money.h\"\n", "own.c", "deep/money.h"),
+            ("#include <deep/money.hpp>\n", "own.cpp", "deep/money.hpp"),
+            ("import (\n\t\"fmt\"\n\t\"own/money\"\n)\n", "own.go", "money/any.go"),
+            ("using Own.Money;\n", "Own.cs", "Money/Any.cs"),
+            ("import own.deep.Money;\n", "Own.java", "own/deep/Money.java"),
+            ("use Own\\Deep\\Money;\n", "own.php", "Deep/Money.php"),
+            ("require_relative 'deep/money'\n", "own.rb", "deep/money.rb"),
+            ("local money = require(\"deep.money\")\n", "own.lua", "deep/money.lua"),
+            ("source ./deep/money.sh\n", "own.sh", "deep/money.sh"),
+        ] {
+            let nearness = Imports::of(text, "").nearness(Path::new(own), Path::new(path));
+            assert_eq!(nearness, Some(Nearness::Imported), "{text}");
+            let text = text.to_lowercase().replace("money", "other");
+            let nearness = Imports::of(&text, "").nearness(Path::new(own), Path::new(path));
+            assert_eq!(nearness, None, "{text}");
+        }
+        let body = "mod tests {\n    fn money() {}\n}\nfn other() { money(); }\n";
+        let near = Imports::of(body, "").nearness(Path::new("src/a.rs"), Path::new("b/money.rs"));
+        assert_eq!(near, None, "what an inner module has is no import");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use diffcoder_engine::infiller::{InfillLimits, Sampling, Unmasking};
 use diffcoder_lsp::config::Settings;
 use diffcoder_lsp::position::{LineCol, PositionError, parse_line_col_range};
@@ -22,6 +23,7 @@ pub(crate) struct CommandLine {
     /// Set a setting, such as completion.maxTokens=32; may be repeated. docs/configuration.md lists them
     #[arg(long, global = true, value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
+
     /// Most tokens of other files in a prompt [default: a quarter of the context where the model was trained for it]
     #[arg(long, global = true, value_name = "N")]
     pub(crate) related_tokens: Option<usize>,
@@ -33,6 +35,19 @@ pub(crate) struct CommandLine {
     /// `None` serves the protocol.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+impl CommandLine {
+    /// What this process was started with; ends it where that is wrong.
+    pub(crate) fn of_process() -> Self {
+        let line = Self::parse();
+        let reads_files = matches!(line.command, None | Some(Command::Bench(_)));
+        if line.related_tokens.is_some() && !reads_files {
+            let reason = "--related-tokens is for the server and `bench`: no other command reads other files";
+            Self::command().error(ErrorKind::ArgumentConflict, reason).exit();
+        }
+        line
+    }
 }
 
 /// What to do instead of serving.

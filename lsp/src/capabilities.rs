@@ -52,6 +52,8 @@ pub(crate) struct ClientFeatures {
     pub(crate) resolved_edits: bool,
     /// Shows progress that the server begins.
     pub(crate) work_done_progress: bool,
+    /// Asks for the instruction of a rewrite when that is chosen: `experimental.diffcoder.asksInstruction`.
+    pub(crate) asks_instruction: bool,
 }
 
 impl ClientFeatures {
@@ -71,6 +73,10 @@ impl ClientFeatures {
             }) && actions.is_some_and(|actions| actions.data_support == Some(true)),
             work_done_progress: window
                 .is_some_and(|window| window.work_done_progress == Some(true)),
+            asks_instruction: client
+                .experimental
+                .as_ref()
+                .is_some_and(|extras| extras["diffcoder"]["asksInstruction"] == true),
         }
     }
 }
@@ -117,6 +123,7 @@ pub(crate) fn server_capabilities(
             "infill": true,
             "score": true,
             "holes": true,
+            "seen": true,
             "status": true,
             "rewrite": rewrite,
         } })),

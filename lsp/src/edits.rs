@@ -8,7 +8,9 @@ use tower_lsp::gen_lsp_types::{
     TextDocumentIdentifier, TextEdit, Uri, WorkspaceEdit,
 };
 
+use crate::document::Document;
 use crate::error::RequestError;
+use crate::line_endings;
 use crate::position::offset_to_position;
 use crate::state::{Session, Snapshot};
 
@@ -48,7 +50,8 @@ pub(crate) fn of_now(
     let moved = if now.document.version == then.version {
         Some(spans)
     } else {
-        moved(&then.text.to_string(), &now.document.text.to_string(), &spans)
+        let text_of = |document: &Document| line_endings::with_feeds(document.text.to_string());
+        moved(&text_of(then), &text_of(&now.document), &spans)
     };
     let moved = moved.ok_or_else(|| RequestError::ContentModified(uri.clone()))?;
     let position = |offset| offset_to_position(&now.document.text, offset, now.encoding);

@@ -12,7 +12,8 @@ use crate::document::Document;
 use crate::error::RequestError;
 use crate::holes::DocPlace;
 use crate::position::range_to_offsets;
-use crate::state::Snapshot;
+use crate::state::{Session, Snapshot};
+use crate::worker::MakeRequest;
 use crate::{holes, line_endings};
 
 /// Most lines of a doc comment.
@@ -54,6 +55,11 @@ impl Filling {
         &self.text[span.clone()]
     }
 
+    /// The note in the hole at `span` that is to be carried out, if it is one.
+    fn lead(&self, span: &Span<usize>) -> Option<String> {
+        holes::lead(&line_endings::with_feeds(self.text.to_string()), span)
+    }
+
     /// What the model is asked: all lines end with `\n`, and a note that is to be carried out stands left of its hole.
     pub(crate) fn request(&self) -> InfillRequest {
         let piece = |span: Span<usize>| line_endings::normalise(&self.text[span]);
@@ -75,7 +81,7 @@ impl Filling {
         for span in &self.spans {
             let mut left = piece(from..span.start).into_owned();
             let mut draft: Arc<str> = piece(span.clone()).into();
-            if let Some(lead) = holes::lead(&self.text, span) {
+            if let Some(lead) = self.lead(span) {
                 left.push_str(&line_endings::normalise(&lead));
                 draft = "".into();
             }
@@ -85,6 +91,22 @@ impl Filling {
         }
         segments.push(Segment::Text(piece(from..self.text.len()).into()));
         InfillRequest::new(self.document_key.clone(), segments)
+    }
+
+    /// `asked` with text of other files that belongs to the first hole.
+    pub(crate) fn beside_others(
+        &self,
+        asked: InfillRequest,
+        session: &Session,
+        snapshot: &Snapshot,
+    ) -> MakeRequest {
+        let first = self.spans.first().map_or(0, |span| span.start);
+        let wanted = session.wanted_beside(snapshot, first);
+        let related = Arc::clone(&session.related);
+        Box::new(move || {
+            let related = wanted.map(|wanted| related.choose(&wanted)).unwrap_or_default();
+            InfillRequest { related, ..asked }
+        })
     }
 
     /// The fills as they shall stand in the document. An empty one leaves a note where it is.
@@ -113,7 +135,7 @@ impl Filling {
         let given: Vec<Fill<'_>> = fills.iter().map(Fill::from).collect();
         let texts = finish_within(&self.text, &self.spans, &given, self.language);
         for ((fill, text), span) in fills.iter_mut().zip(texts).zip(&self.spans) {
-            let stays = text.is_empty() && holes::lead(&self.text, span).is_some();
+            let stays = text.is_empty() && self.lead(span).is_some();
             fill.text = if stays { self.text[span.clone()].to_owned() } else { text };
         }
     }
@@ -143,6 +165,27 @@ pub(crate) fn spans_of(
         ));
     }
     Ok(spans.into_iter().unzip())
+}
+
+/// What `keep` leaves of `spans`, in reading order, each piece with the place of its span.
+pub(crate) fn pieces_of(
+    spans: &[Span<usize>],
+    keep: &[Range],
+    snapshot: &Snapshot,
+) -> Result<Vec<(Span<usize>, usize)>, RequestError> {
+    let (text, encoding) = (&snapshot.document.text, snapshot.encoding);
+    let keep: Vec<Span<usize>> =
+        keep.iter().map(|range| range_to_offsets(text, *range, encoding)).collect();
+    let pieces = holes::without_kept(spans, &keep).map_err(|outside| {
+        RequestError::BadParams(format!(
+            "keep {outside} lies outside the ranges: keep text within one of them"
+        ))
+    })?;
+    if pieces.is_empty() {
+        let reason = "keep leaves nothing of the ranges to fill".to_owned();
+        return Err(RequestError::BadParams(reason));
+    }
+    Ok(pieces)
 }
 
 /// Runs what takes milliseconds off the thread that answers everyone; a panic in it is an error.

@@ -10,22 +10,47 @@ pub enum LineEnding {
     Lf,
     /// `\r\n`
     CrLf,
+    /// `\r`
+    Cr,
 }
 
 /// The line end that most lines of `text` have; `\n` on a tie, and where there is none.
-///
-/// A lone `\r` counts for neither: nothing is known that still writes it, and it passes through unchanged.
 pub fn detect(text: &str) -> LineEnding {
-    let n_line_feeds = text.bytes().filter(|byte| *byte == b'\n').count();
+    let count = |end| text.bytes().filter(|byte| *byte == end).count();
     let n_pairs = text.matches("\r\n").count();
-    if n_pairs > n_line_feeds - n_pairs { LineEnding::CrLf } else { LineEnding::Lf }
+    let (n_feeds, n_returns) = (count(b'\n') - n_pairs, count(b'\r') - n_pairs);
+    if n_pairs > n_feeds && n_pairs >= n_returns {
+        LineEnding::CrLf
+    } else if n_returns > n_feeds {
+        LineEnding::Cr
+    } else {
+        LineEnding::Lf
+    }
 }
 
-/// `text` with `\n` for each `\r\n`.
+/// `text` with `\n` at the end of each line.
 ///
 /// Cut a document at its holes first and normalise the pieces: offsets into the result are not offsets into `text`.
 pub fn normalise(text: &str) -> Cow<'_, str> {
-    if text.contains("\r\n") { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) }
+    if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// `text` with a `\n` in every line end: offsets into the result are offsets into `text`.
+pub fn with_feeds(text: String) -> String {
+    if !text.contains('\r') {
+        return text;
+    }
+    let mut rest = text.chars().peekable();
+    let mut feeds = String::with_capacity(text.len());
+    while let Some(char) = rest.next() {
+        let is_lone = char == '\r' && rest.peek() != Some(&'\n');
+        feeds.push(if is_lone { '\n' } else { char });
+    }
+    feeds
 }
 
 /// `text`, whose lines end with `\n`, with the line ends of the document it goes into.
@@ -34,7 +59,8 @@ pub fn apply(text: &str, ending: LineEnding) -> Cow<'_, str> {
         LineEnding::CrLf if text.contains('\n') => {
             Cow::Owned(normalise(text).replace('\n', "\r\n"))
         }
-        LineEnding::CrLf | LineEnding::Lf => Cow::Borrowed(text),
+        LineEnding::Cr if text.contains('\n') => Cow::Owned(normalise(text).replace('\n', "\r")),
+        LineEnding::CrLf | LineEnding::Lf | LineEnding::Cr => Cow::Borrowed(text),
     }
 }
 
@@ -53,7 +79,10 @@ mod tests {
             ("a\r\nb\r\n", LineEnding::CrLf),
             ("a\r\nb\r\nc\n", LineEnding::CrLf),
             ("a\r\nb\n", LineEnding::Lf),
-            ("a\rb\rc\r", LineEnding::Lf),
+            ("a\rb\rc\r", LineEnding::Cr),
+            ("a\rb\n", LineEnding::Lf),
+            ("a\rb\r\n", LineEnding::CrLf),
+            ("a\rb\rc\nd\r\n", LineEnding::Cr),
         ] {
             assert_eq!(detect(text), expected, "{text:?}");
         }
@@ -62,6 +91,13 @@ mod tests {
     #[test]
     fn a_pair_that_is_there_already_is_not_doubled() {
         assert_eq!(apply("a\r\nb\nc", LineEnding::CrLf), "a\r\nb\r\nc");
+        assert_eq!(apply("a\r\nb\nc", LineEnding::Cr), "a\rb\rc");
+    }
+
+    #[test]
+    fn feeds_take_the_place_of_lone_returns() {
+        assert_eq!(with_feeds("a\rb\r\nc\n\r\r".to_owned()), "a\nb\r\nc\n\n\n");
+        assert_eq!(normalise("a\rb\r\nc\n\r"), "a\nb\nc\n\n");
     }
 
     proptest! {

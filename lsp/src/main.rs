@@ -6,13 +6,12 @@ mod logging;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use diffcoder_lsp::config::Config;
 
 use crate::args::{BenchCommand, Command, CommandLine};
 
 fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    let line = CommandLine::of_process();
     let (machine, problems) = match cli::settings::of(&line) {
         Ok(found) => found,
         Err(error) => return cli::exit_code(Err(error)),

@@ -9,6 +9,7 @@ use crate::document::Document;
 use crate::error::RequestError;
 use crate::filling::off_thread;
 use crate::holes::{DocPlace, Judged, PlannedHole, Stubs, doc_place, stubs, suspects};
+use crate::line_endings;
 use crate::scoring::score_request;
 use crate::state::{Session, Snapshot};
 use crate::worker::Lane;
@@ -30,7 +31,7 @@ pub(crate) enum Plan {
 /// The place of the doc comment of the item around the byte `at`.
 pub(crate) fn doc_place_at(document: &Document, at: usize) -> Option<DocPlace> {
     let language = Language::of(&document.language_id, &document.uri.0)?;
-    doc_place(&document.text.to_string(), at, language)
+    doc_place(&text_of(document), at, language)
 }
 
 /// The holes of `plan`, in reading order and apart; they belong to `snapshot`.
@@ -66,7 +67,12 @@ pub(crate) fn stubs_of(
     marker: &str,
 ) -> Vec<PlannedHole> {
     let language = Language::of(&document.language_id, &document.uri.0);
-    stubs(&document.text.to_string(), &Stubs { within, language, marker })
+    stubs(&text_of(document), &Stubs { within, language, marker })
+}
+
+/// The document's text as what looks for holes reads it: line by line.
+fn text_of(document: &Document) -> String {
+    line_endings::with_feeds(document.text.to_string())
 }
 
 async fn repair(
@@ -75,7 +81,7 @@ async fn repair(
     span: Option<Span<usize>>,
     diagnostics: Vec<Span<usize>>,
 ) -> Result<Vec<PlannedHole>, RequestError> {
-    let text = document.text.to_string();
+    let text = text_of(document);
     let judged = match span.clone().filter(|span| !span.is_empty()) {
         Some(span) if span.len() > MOST_JUDGED_BYTES => {
             return Err(RequestError::BadParams(format!(

@@ -35,10 +35,12 @@ use crate::handlers::document_text::{DocumentText, DocumentTextParams};
 use crate::handlers::holes::{HolesParams, HolesResult};
 use crate::handlers::infill::{InfillParams, InfillResult};
 use crate::handlers::score::{ScoreParams, ScoreResult};
+use crate::handlers::seen::SeenParams;
 use crate::handlers::{
     code_action, code_action_resolve, completion, completion_stats, configuration, did_change,
     did_close, did_open, did_save, document_text, execute_command, holes, infill, initialize,
-    initialized, inline_completion, score, set_trace, shutdown, status, work_done_progress_cancel,
+    initialized, inline_completion, score, seen, set_trace, shutdown, status,
+    work_done_progress_cancel,
 };
 use crate::state::Session;
 use crate::stats;
@@ -113,6 +115,7 @@ pub async fn serve(
     .custom_method("codeAction/resolve", Server::code_action_resolve)
     .custom_method("workspace/executeCommand", Server::execute_command)
     .custom_method("window/workDoneProgress/cancel", Server::work_done_progress_cancel)
+    .custom_method("diffcoder/seen", Server::seen)
     .custom_method("diffcoder/infill", Server::infill)
     .custom_method("diffcoder/holes", Server::holes)
     .custom_method("diffcoder/score", Server::score)
@@ -243,6 +246,10 @@ impl Server {
 
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
         _ = notice(|| did_close::handle(&self.session, params));
+    }
+
+    async fn seen(&self, params: SeenParams) {
+        _ = notice(|| seen::handle(&self.session, params));
     }
 
     async fn completion(&self, params: CompletionParams) -> Result<Option<CompletionResponse>> {

@@ -1,6 +1,7 @@
 //! What the server knows of its client: the open documents and what was agreed upon.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use diffcoder_engine::infiller::Infill;
@@ -162,7 +163,7 @@ impl Session {
         self.worker.distrust();
     }
 
-    /// Why the document gets no suggestion, whatever the model would say. Who asks for one gets it in any language.
+    /// Why the document gets no suggestion, whatever the model would say.
     pub(crate) fn refuses(
         &self,
         snapshot: &Snapshot,
@@ -171,12 +172,11 @@ impl Session {
         let settings = &snapshot.settings;
         if self.state.lock().is_distrusted {
             Some(Nothing::Untrusted)
-        } else if *trigger != InlineCompletionTriggerKind::Automatic {
-            None
         } else if !settings.enable {
             Some(Nothing::Disabled(snapshot.document.language_id.clone()))
         } else {
-            (!settings.completion.automatic).then_some(Nothing::OnRequestOnly)
+            let is_automatic = *trigger == InlineCompletionTriggerKind::Automatic;
+            (is_automatic && !settings.completion.automatic).then_some(Nothing::OnRequestOnly)
         }
     }
 
@@ -324,7 +324,21 @@ impl Session {
         }
     }
 
-    /// What is to be looked up for a cursor in other files; `None` if the model has no use for it.
+    /// Notes that somebody copied bytes of the document.
+    pub(crate) fn seen(&self, document: &Document, span: Range<usize>) {
+        if self.worker.related_tokens() > 0 {
+            self.related.seen(document, span);
+        }
+    }
+
+    /// What is to be looked up in other files for the cursor that somebody types at; `None` if the model has no use for it.
+    pub(crate) fn wanted_beside_cursor(&self, snapshot: &Snapshot, at: usize) -> Option<Wanted> {
+        let wanted = self.wanted_beside(snapshot, at)?;
+        self.related.visit(&snapshot.document, snapshot.document.text.byte_to_line(at));
+        Some(Wanted { is_typed: true, ..wanted })
+    }
+
+    /// What is to be looked up in other files for a hole at the byte `at`; `None` if the model has no use for it.
     pub(crate) fn wanted_beside(&self, snapshot: &Snapshot, cursor: usize) -> Option<Wanted> {
         let Snapshot { document, settings, .. } = snapshot;
         let most = if settings.context.related { settings.context.budget } else { 0 };
@@ -332,7 +346,6 @@ impl Session {
         if tokens == 0 {
             return None;
         }
-        self.related.visit(document, document.text.byte_to_line(cursor));
         let state = self.state.lock();
         let others = state
             .documents
@@ -340,7 +353,7 @@ impl Session {
             .filter(|other| other.uri != document.uri && !other.is_out_of_step);
         let mut others: Vec<Document> = others.cloned().collect();
         others.sort_by(|a, b| a.uri.0.cmp(&b.uri.0));
-        Some(Wanted { document: document.clone(), cursor, others, tokens })
+        Some(Wanted { document: document.clone(), cursor, others, tokens, is_typed: false })
     }
 
     /// The document as it is now.

@@ -232,16 +232,16 @@ impl Worker {
         &self,
         document_key: &str,
         lane: Lane,
-        request: InfillRequest,
+        make: MakeRequest,
         frames: Option<FrameSink>,
     ) -> Pending<Infill> {
         let (pending, ticket) = infill_ticket(document_key, lane);
-        let work = Work::Infill(Box::new(move || request), frames);
+        let work = Work::Infill(make, frames);
         self.enqueue(&mut self.0.queue.lock(), work, ticket, Duration::ZERO);
         pending
     }
 
-    /// As [`Self::submit`] for a request that is made when its turn comes, after `delay` at the earliest.
+    /// As [`Self::submit`], but after `delay` at the earliest.
     pub(crate) fn submit_later(
         &self,
         document_key: &str,

@@ -173,6 +173,7 @@ fn wrong_usage_has_its_own_code() {
         &["infill", "a.rs"][..],
         &["infill", "a.rs", "--at", "12"],
         &["infill", "a.rs", "--range", "2:1-1:1"],
+        &["infill", "a.rs", "--at", "1:1", "--related-tokens", "5"],
         &["fill", "a.rs"],
     ] {
         let output = diffcoder(arguments);

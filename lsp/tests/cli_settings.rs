@@ -145,7 +145,7 @@ fn the_doctor_finds_a_healthy_machine_healthy() {
     for name in ["settings", "log", "stats"] {
         assert_eq!(verdict(&report, name).0, "good", "{report}");
     }
-    for name in ["binary", "device", "memory", "infill"] {
+    for name in ["binary", "device", "memory", "infill", "sockets"] {
         assert_ne!(verdict(&report, name).0, "problem", "{report}");
     }
     let words = user.run(&["doctor"]);

@@ -5,6 +5,7 @@ mod perform;
 use serde::{Deserialize, Serialize};
 use tower_lsp::gen_lsp_types::{CodeActionKind, Diagnostic, Range, Uri};
 
+use crate::handlers::infill::Mode;
 use crate::state::Session;
 use crate::versioned::VersionedDocument;
 use diffcoder_engine::infiller::Task;
@@ -111,7 +112,7 @@ impl Action {
 
 /// What an action is to be done with: the argument of its command, and what a code action remembers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Order {
     uri: Uri,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,6 +127,12 @@ pub(crate) struct Order {
     diagnostics: Option<Vec<Diagnostic>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     alternatives: Option<usize>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    keep: Vec<Range>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<usize>,
 }
 
 impl Order {
@@ -139,6 +146,9 @@ impl Order {
             instruction: None,
             diagnostics: None,
             alternatives: None,
+            keep: Vec::new(),
+            mode: None,
+            max_tokens: None,
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::ops::Range as Span;
 
-use diffcoder_engine::infiller::{HoleFill, InfillError, InfillRequest};
+use diffcoder_engine::infiller::{FillMode, HoleFill, InfillError, InfillRequest};
 use tower_lsp::gen_lsp_types::WorkspaceEdit;
 
 use super::{Action, Order};
 use crate::edits;
 use crate::error::RequestError;
-use crate::filling::{Filling, off_thread, spans_of};
+use crate::filling::{Filling, off_thread, pieces_of, spans_of};
 use crate::planning::{self, Plan, doc_place_at};
 use crate::position::range_to_offsets;
 use crate::state::{Session, Snapshot};
@@ -84,7 +84,7 @@ pub(crate) async fn perform(
             let within = order.all_ranges().into_iter().map(offsets).reduce(hull);
             let plan = Plan::FillAll { within };
             let filling = planned(session, &snapshot, plan, "nothing here is left open").await?;
-            let asked = filling.request();
+            let asked = request(&filling, &snapshot, &order);
             (filling, asked)
         }
         Action::Repair => {
@@ -95,7 +95,8 @@ pub(crate) async fn perform(
             };
             let why = "the model finds nothing unlikely here";
             let filling = planned(session, &snapshot, plan, why).await?;
-            let asked = InfillRequest { avoid_draft: true, ..filling.request() };
+            let asked = request(&filling, &snapshot, &order);
+            let asked = InfillRequest { avoid_draft: true, ..asked };
             (filling, asked)
         }
         Action::DocComment => {
@@ -107,7 +108,7 @@ pub(crate) async fn perform(
                 RequestError::NothingToDo("no item here lacks a doc comment".to_owned())
             })?;
             let filling = Filling::documenting(&snapshot.document, place);
-            let asked = filling.request();
+            let asked = request(&filling, &snapshot, &order);
             (filling, asked)
         }
     };
@@ -115,6 +116,7 @@ pub(crate) async fn perform(
     let keeps_empty = matches!(action, Action::FillAll | Action::Repair | Action::DocComment);
     session.check_newest(&snapshot.document.uri, number)?;
     let key = snapshot.document.uri.0.clone();
+    let asked = filling.beside_others(asked, session, &snapshot);
     let pending = session.worker.submit(&key, Lane::Command, asked, None);
     let infill = pending.outcome().await?;
     let spans = filling.spans.clone();
@@ -147,9 +149,21 @@ pub(crate) async fn perform(
 /// The ranges of an order as holes.
 fn infill(snapshot: &Snapshot, order: &Order) -> Result<(Filling, InfillRequest), RequestError> {
     let (spans, _) = spans_of(&order.all_ranges(), snapshot)?;
+    let spans = match &order.keep[..] {
+        [] => spans,
+        keep => pieces_of(&spans, keep, snapshot)?.into_iter().map(|(span, _)| span).collect(),
+    };
     let filling = Filling::of(&snapshot.document, spans);
-    let asked = filling.request();
+    let asked = request(&filling, snapshot, order);
     Ok((filling, asked))
+}
+
+/// What the model is asked to fill, as the settings and the order have it.
+fn request(filling: &Filling, snapshot: &Snapshot, order: &Order) -> InfillRequest {
+    let mut asked = snapshot.settings.order(filling.request());
+    asked.mode = order.mode.map_or(asked.mode, FillMode::from);
+    asked.limits.max_tokens = order.max_tokens.unwrap_or(asked.limits.max_tokens);
+    asked
 }
 
 /// The holes of a plan; an error that says `why_none` if it has none.

@@ -99,7 +99,33 @@ fn checks(config: &mut Config) -> Vec<Check> {
             checks.push(timed(&mut engine));
         }
     }
+    // Last: what any of these opened is seen.
+    checks.push(sockets());
     checks
+}
+
+/// The server talks over its standard input and output, and nothing else.
+fn sockets() -> Check {
+    const FOUND: &str = "none open: the server talks over stdin and stdout alone";
+    let Ok(files) = fs::read_dir("/proc/self/fd") else {
+        return Check::good("sockets", "not counted on this system; the server opens none");
+    };
+    let is_socket = |file: &fs::DirEntry| {
+        let target = fs::read_link(file.path()).unwrap_or_default();
+        let is_standard =
+            file.file_name().to_str().is_some_and(|name| matches!(name, "0" | "1" | "2"));
+        // Those of whoever started this program are its own business.
+        !is_standard && target.to_string_lossy().starts_with("socket:")
+    };
+    match files.filter_map(Result::ok).filter(is_socket).count() {
+        0 => Check::good("sockets", FOUND),
+        open => Check::bad(
+            "sockets",
+            Verdict::Warning,
+            format!("{open} open, although the server needs none"),
+            "see who hands them down: start diffcoder-lsp from a plain shell; if they stay, report it",
+        ),
+    }
 }
 
 fn binary() -> Check {

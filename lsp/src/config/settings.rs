@@ -19,7 +19,8 @@ use crate::holes::DEFAULT_MARKER;
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Settings {
-    /// Suggest while typing. With `false` nothing is computed for a suggestion; filling selections works either way.
+    /// Suggest. With `false` nothing is computed for a suggestion, not even for one that is asked for; filling selections
+    /// works either way.
     #[schemars(extend(
         "order" = 1,
         "scope" = "language-overridable",
@@ -71,6 +72,11 @@ pub struct Completion {
     /// Longest time in milliseconds to wait for the next key before the model is asked; 0 asks at once.
     #[schemars(range(min = 0, max = 2000), extend("order" = 7, "scope" = "language-overridable"))]
     pub debounce_ms: u64,
+
+    /// Longest time in milliseconds from the request to a suggestion that comes without being asked: what the model is
+    /// sure of by then is shown. 0 waits to the end.
+    #[schemars(range(min = 0, max = 60000), extend("order" = 8, "scope" = "language-overridable"))]
+    pub deadline_ms: u64,
 }
 
 /// How long a suggestion may be.
@@ -227,6 +233,7 @@ impl Default for Completion {
             multiline: Multiline::Auto,
             max_tokens: 64,
             debounce_ms: 150,
+            deadline_ms: 2000,
         }
     }
 }
@@ -286,15 +293,29 @@ impl Settings {
         }
     }
 
-    /// `request` within the bounds of a suggestion.
     /// How long a suggestion that comes by itself waits at most.
     pub(crate) fn debounce(&self) -> Duration {
         Duration::from_millis(self.completion.debounce_ms)
     }
 
+    /// How long after its request a suggestion that comes by itself is at the latest.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let milliseconds = self.completion.deadline_ms;
+        (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+    }
+
+    /// `request` within the bounds of a suggestion.
     pub(crate) fn suggestion(&self, mut request: InfillRequest) -> InfillRequest {
         request.limits.max_tokens = self.completion.max_tokens;
         request.sampling = Sampling { unmasking: self.unmasking(), ..request.sampling };
+        request
+    }
+
+    /// `request` as a person's order.
+    pub(crate) fn order(&self, mut request: InfillRequest) -> InfillRequest {
+        request.limits.max_tokens = self.infill.max_tokens;
+        request.sampling = Sampling { unmasking: self.unmasking(), ..request.sampling };
+        request.mode = self.fill_mode();
         request
     }
 

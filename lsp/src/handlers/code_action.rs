@@ -81,17 +81,26 @@ fn found(document: &Document, span: &Span<usize>, marker: &str) -> (Stubs, bool)
     (stubs, doc_place_at(document, span.start).is_some())
 }
 
+/// The client's own command that asks for the instruction of a rewrite, and carries it out.
+const ASK_REWRITE: &str = "diffcoder.askRewrite";
+
 /// The action as the client can take it: to be resolved, else as its command. One that the model cannot do is shown as
 /// such, where the client shows such.
 fn response(session: &Session, action: Action, order: Order) -> Option<CodeActionResponse> {
     let features = session.features();
     let title = action.title().to_owned();
-    let refusal = action.refusal(session);
+    let is_asked = action == Action::Rewrite;
+    let refusal = action.refusal(session).or_else(|| {
+        let cannot = is_asked && !features.asks_instruction;
+        let command = action.command();
+        cannot
+            .then(|| format!("this editor cannot ask for the instruction: call {command} with it"))
+    });
     let can = refusal.is_none();
     let argument = serde_json::to_value(&order).ok()?;
     let command = Command {
         title: title.clone(),
-        command: action.command().to_owned(),
+        command: if is_asked { ASK_REWRITE } else { action.command() }.to_owned(),
         arguments: Some(vec![argument]),
         tooltip: None,
     };
@@ -101,8 +110,9 @@ fn response(session: &Session, action: Action, order: Order) -> Option<CodeActio
     if !can && !features.disabled_actions {
         return None;
     }
-    // Only a person can choose among several results.
-    let is_resolved = features.resolved_edits && action != Action::Alternatives;
+    // Only a person can choose among several results, or say what is to be done.
+    let is_resolved =
+        features.resolved_edits && !matches!(action, Action::Alternatives | Action::Rewrite);
     let data = serde_json::json!({ "action": action, "order": order });
     Some(CodeActionResponse::CodeAction(CodeAction {
         title,

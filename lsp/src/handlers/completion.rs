@@ -42,7 +42,8 @@ pub(crate) async fn handle(
     };
     let items = found.into_iter().filter_map(|item| {
         let InsertText::String(text) = item.insert_text else { return None };
-        entry(&snapshot, cursor, &text, item.range)
+        let entry = entry(&snapshot, cursor, &text, item.range)?;
+        Some(CompletionItem { command: item.command, ..entry })
     });
     Ok(Some(CompletionResponse::CompletionList(CompletionList {
         is_incomplete: true,

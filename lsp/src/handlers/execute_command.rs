@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tower_lsp::Client;
 use tower_lsp::gen_lsp_types::{
     ApplyWorkspaceEditParams, ApplyWorkspaceEditRequest, ExecuteCommandParams, LspAny,
@@ -12,7 +12,7 @@ use tower_lsp::gen_lsp_types::{
 
 use crate::actions::{Action, Order, Results, perform};
 use crate::error::RequestError;
-use crate::handlers::status;
+use crate::handlers::{holes, score, status};
 use crate::progress;
 use crate::state::Session;
 
@@ -31,6 +31,16 @@ enum Plain {
     Reload,
 }
 
+/// The commands that are requests: the same parameters, the same answer.
+#[derive(Clone, Copy)]
+enum Asking {
+    Holes,
+    Score,
+}
+
+const ASKING: [(&str, Asking); 2] =
+    [("diffcoder.server.holes", Asking::Holes), ("diffcoder.server.score", Asking::Score)];
+
 const PLAIN: [(&str, Plain); 4] = [
     (ACCEPTED, Plain::Accepted),
     ("diffcoder.server.status", Plain::Status),
@@ -41,7 +51,8 @@ const PLAIN: [(&str, Plain); 4] = [
 /// Every command of the server.
 pub(crate) fn names() -> Vec<String> {
     let plain = PLAIN.iter().map(|(name, _)| *name);
-    plain.chain(Action::ALL.map(Action::command)).map(str::to_owned).collect()
+    let asking = ASKING.iter().map(|(name, _)| *name);
+    plain.chain(Action::ALL.map(Action::command)).chain(asking).map(str::to_owned).collect()
 }
 
 pub(crate) async fn handle(
@@ -51,6 +62,9 @@ pub(crate) async fn handle(
 ) -> Result<Option<LspAny>, RequestError> {
     if let Some((_, command)) = PLAIN.iter().find(|(name, _)| *name == params.command) {
         return plain(session, *command).await.map(Some);
+    }
+    if let Some((_, request)) = ASKING.iter().find(|(name, _)| *name == params.command) {
+        return answer(session, *request, params).await.map(Some);
     }
     let Some(action) = Action::of_command(&params.command) else {
         let names = names().join(", ");
@@ -72,19 +86,44 @@ async fn plain(session: &Session, command: Plain) -> Result<LspAny, RequestError
     Ok(serde_json::to_value(status?).unwrap_or_default())
 }
 
+async fn answer(
+    session: &Session,
+    request: Asking,
+    params: ExecuteCommandParams,
+) -> Result<LspAny, RequestError> {
+    let answer = match request {
+        Asking::Holes => {
+            let asked = argument(params, "the parameters of diffcoder/holes")?;
+            serde_json::to_value(holes::handle(session, asked).await?)
+        }
+        Asking::Score => {
+            let asked = argument(params, "the parameters of diffcoder/score")?;
+            serde_json::to_value(score::handle(session, asked).await?)
+        }
+    };
+    Ok(answer.unwrap_or_default())
+}
+
+/// The one argument of a command.
+fn argument<T: DeserializeOwned>(
+    params: ExecuteCommandParams,
+    what: &str,
+) -> Result<T, RequestError> {
+    let argument = params.arguments.into_iter().flatten().next();
+    let argument =
+        argument.ok_or_else(|| bad(format!("{} needs one argument: {what}", params.command)))?;
+    T::deserialize(argument)
+        .map_err(|error| bad(format!("the argument of {}: {error}", params.command)))
+}
+
 /// Carries out an action and has the client apply it.
 async fn run(
     session: &Session,
     client: &Client,
     (action, params): (Action, ExecuteCommandParams),
 ) -> Result<Option<LspAny>, RequestError> {
-    let argument = params.arguments.into_iter().flatten().next();
-    let argument = argument.ok_or_else(|| {
-        bad(format!("{} needs one argument: an object with uri and range", params.command))
-    })?;
-    let order = Order::deserialize(argument)
-        .map_err(|error| bad(format!("the argument of {}: {error}", params.command)))?;
-    let token = params.work_done_progress_params.work_done_token;
+    let token = params.work_done_progress_params.work_done_token.clone();
+    let order: Order = argument(params, "an object with uri and range")?;
     let work = perform(session, action, order);
     let results = progress::shown(session, client, (action.title(), token), work).await?;
     let chosen = match action {

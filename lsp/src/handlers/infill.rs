@@ -1,6 +1,7 @@
 //! `diffcoder/infill`: fills any number of ranges of a document, and shows the denoising to whoever asks.
 
 use std::ops::Range as Span;
+use std::time::{Duration, Instant};
 
 use diffcoder_engine::infiller::{
     FillMode, Finish, HoleFill, InfillLimits, InfillRequest, Sampling, Task, Unmasking,
@@ -12,11 +13,10 @@ use tower_lsp::gen_lsp_types::{Range, WorkspaceEdit};
 use crate::config::Settings;
 use crate::edits;
 use crate::error::RequestError;
-use crate::filling::{Filling, spans_of};
+use crate::filling::{Filling, pieces_of, spans_of};
 use crate::frames::{FrameToken, Frames};
-use crate::holes::without_kept;
 use crate::planning::doc_place_at;
-use crate::position::{offset_to_position, range_to_offsets};
+use crate::position::offset_to_position;
 use crate::state::{Session, Snapshot};
 use crate::versioned::VersionedDocument;
 use crate::worker::Lane;
@@ -35,6 +35,7 @@ pub(crate) struct InfillParams {
     alternatives: Option<usize>,
     max_tokens: Option<usize>,
     max_lines: Option<usize>,
+    deadline_ms: Option<u64>,
     threshold: Option<f64>,
     steps: Option<usize>,
     temperature: Option<f64>,
@@ -57,12 +58,23 @@ enum HoleKind {
     DocComment,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// How several holes go together, as a client says it.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-enum Mode {
+pub(crate) enum Mode {
     Joint,
     InTurn,
     Independent,
+}
+
+impl From<Mode> for FillMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Joint => Self::Joint,
+            Mode::InTurn => Self::InTurn,
+            Mode::Independent => Self::Independent,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -114,6 +126,7 @@ pub(crate) async fn handle(
     session.begin_order(&uri);
     let filling = holes.filling(params.kind, &snapshot)?;
     let request = request(&params, session, &snapshot.settings, &filling)?;
+    let request = filling.beside_others(request, session, &snapshot);
     let frames = params.frame_token.map(|token| {
         let ranges = holes.places.iter().map(|&place| (place, holes.ranges[place])).collect();
         Frames::new(client.clone(), token, ranges)
@@ -164,14 +177,7 @@ impl Holes {
             return Ok(Self { spans, places, ranges: params.ranges.clone() });
         }
         let (text, encoding) = (&snapshot.document.text, snapshot.encoding);
-        let keep: Vec<Span<usize>> =
-            params.keep.iter().map(|range| range_to_offsets(text, *range, encoding)).collect();
-        let pieces = without_kept(&spans, &keep).map_err(|outside| {
-            bad(&format!("keep {outside} lies outside the ranges: keep text within one of them"))
-        })?;
-        if pieces.is_empty() {
-            return Err(bad("keep leaves nothing of the ranges to fill"));
-        }
+        let pieces = pieces_of(&spans, &params.keep, snapshot)?;
         let mut order: Vec<usize> = (0..pieces.len()).collect();
         order.sort_by_key(|&piece| (places[pieces[piece].1], piece));
         let position = |offset| offset_to_position(text, offset, encoding);
@@ -217,19 +223,22 @@ fn request(
             "alternatives is {alternatives}: choose 1 to {MOST_ALTERNATIVES}"
         )));
     }
+    let asked = settings.order(filling.request());
+    let (limits, sampling) = (asked.limits.clone(), asked.sampling.clone());
     let unmasking = match (params.threshold, params.steps) {
         (Some(_), Some(_)) => return Err(bad("threshold and steps exclude each other: send one")),
         (Some(threshold), None) => Unmasking::Threshold(threshold),
         (None, Some(steps_per_block)) => Unmasking::Static { steps_per_block },
-        (None, None) => settings.unmasking(),
+        (None, None) => sampling.unmasking,
     };
-    let asked = filling.request();
-    let limits = asked.limits.clone();
-    let sampling = Sampling::default();
     Ok(InfillRequest {
         limits: InfillLimits {
-            max_tokens: params.max_tokens.unwrap_or(settings.infill.max_tokens),
+            max_tokens: params.max_tokens.unwrap_or(limits.max_tokens),
             max_lines: params.max_lines.or(limits.max_lines),
+            // One that no clock reaches is none.
+            deadline: params
+                .deadline_ms
+                .and_then(|longest| Instant::now().checked_add(Duration::from_millis(longest))),
             ..limits
         },
         sampling: Sampling {
@@ -238,12 +247,7 @@ fn request(
             seed: params.seed.unwrap_or(sampling.seed),
             ..sampling
         },
-        mode: match params.mode {
-            None => settings.fill_mode(),
-            Some(Mode::Joint) => FillMode::Joint,
-            Some(Mode::InTurn) => FillMode::InTurn,
-            Some(Mode::Independent) => FillMode::Independent,
-        },
+        mode: params.mode.map_or(asked.mode, FillMode::from),
         alternatives,
         instruction: params.instruction.as_deref().map(Into::into),
         avoid_draft: params.avoid_draft,

@@ -118,7 +118,7 @@ pub(crate) async fn complete(
         }
         Arrival::Ask(delay, last_tree) => (delay, last_tree),
     };
-    let wanted = session.wanted_beside(snapshot, selected.range.start);
+    let wanted = session.wanted_beside_cursor(snapshot, selected.range.start);
     let related = Arc::clone(&session.related);
     let (prepared, preparation) = oneshot::channel();
     let make = {
@@ -137,6 +137,7 @@ pub(crate) async fn complete(
             if asked == Asked::Automatic {
                 // What would not be shown is not decoded to its end.
                 request.limits.least_confidence = settings.completion.show_threshold;
+                request.limits.deadline = settings.deadline().map(|longest| started + longest);
             }
             // Nobody listens any more if the request was cancelled.
             drop(prepared.send((context, shape, started.elapsed())));

@@ -17,6 +17,7 @@ pub(crate) mod initialize;
 pub(crate) mod initialized;
 pub(crate) mod inline_completion;
 pub(crate) mod score;
+pub(crate) mod seen;
 pub(crate) mod set_trace;
 pub(crate) mod shutdown;
 pub(crate) mod status;

@@ -3,7 +3,7 @@
 //! What `.gitignore` or `.diffcoderignore` names is not read, nor is what looks like a secret, nor anything outside the
 //! workspace.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +17,8 @@ use crate::line_endings;
 const IGNORE_FILE: &str = ".diffcoderignore";
 /// Files of a workspace that are known; those of a larger one beyond that are not read.
 const MOST_FILES: usize = 4_000;
+/// Files without a grammar that are known: what is open of them may be shown.
+const MOST_OTHERS: usize = 40_000;
 /// Larger files are data or generated.
 const MOST_BYTES: u64 = 128 << 10;
 /// For so long a list of files is good.
@@ -71,11 +73,20 @@ pub(crate) fn is_secret(path: &Path) -> bool {
             .any(|part| SECRET_FOLDERS.contains(&lower(part.as_os_str()).as_str()))
 }
 
+/// What a look at the workspace has found.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Source files, in the order of their names.
+    sources: Vec<PathBuf>,
+    /// Other files.
+    others: HashSet<PathBuf>,
+}
+
 /// The files of the workspace that may be read.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     roots: Vec<PathBuf>,
-    listed: Option<(Instant, Vec<PathBuf>)>,
+    listed: Option<(Instant, Listed)>,
     texts: HashMap<PathBuf, (SystemTime, Arc<str>)>,
 }
 
@@ -87,12 +98,16 @@ impl Files {
 
     /// Every source file that may be read.
     pub(crate) fn list(&mut self, now: Instant) -> &[PathBuf] {
-        let is_old =
-            |(at, _): &(Instant, Vec<PathBuf>)| now.saturating_duration_since(*at) > LIST_AGE;
+        self.look(now).map_or(&[], |listed| &listed.sources)
+    }
+
+    /// What is in the workspace, looked at anew from time to time.
+    fn look(&mut self, now: Instant) -> Option<&Listed> {
+        let is_old = |(at, _): &(Instant, Listed)| now.saturating_duration_since(*at) > LIST_AGE;
         if self.listed.as_ref().is_none_or(is_old) {
             self.listed = Some((now, walk(&self.roots)));
         }
-        self.listed.as_ref().map_or(&[], |(_, files)| files)
+        self.listed.as_ref().map(|(_, listed)| listed)
     }
 
     /// Whether the text of an open file may be shown to the model beside another one.
@@ -101,7 +116,10 @@ impl Files {
             return false;
         }
         let is_inside = self.roots.iter().any(|root| path.starts_with(root));
-        !is_inside || self.list(now).iter().any(|listed| listed == path)
+        let is_listed = |listed: &Listed| {
+            listed.others.contains(path) || listed.sources.iter().any(|each| each == path)
+        };
+        !is_inside || self.look(now).is_some_and(is_listed)
     }
 
     /// Text of a listed file, with `\n` at the end of its lines.
@@ -133,12 +151,13 @@ impl Files {
     }
 }
 
-fn walk(roots: &[PathBuf]) -> Vec<PathBuf> {
-    let Some((first, others)) = roots.split_first() else { return Vec::new() };
+fn walk(roots: &[PathBuf]) -> Listed {
+    let mut listed = Listed::default();
+    let Some((first, others)) = roots.split_first() else { return listed };
     let mut builder = WalkBuilder::new(first);
     others.iter().for_each(|root| _ = builder.add(root));
     // Hidden files stay out, links are not followed; ignore files count without a repository too.
-    builder
+    let files = builder
         .require_git(false)
         .add_custom_ignore_filename(IGNORE_FILE)
         .max_filesize(Some(MOST_BYTES))
@@ -147,9 +166,18 @@ fn walk(roots: &[PathBuf]) -> Vec<PathBuf> {
         .filter_map(Result::ok)
         .filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()))
         .map(ignore::DirEntry::into_path)
-        .filter(|path| Language::of("", &path.to_string_lossy()).is_some() && !is_secret(path))
-        .take(MOST_FILES)
-        .collect()
+        .filter(|path| !is_secret(path));
+    for path in files {
+        if listed.sources.len() == MOST_FILES || listed.others.len() == MOST_OTHERS {
+            break;
+        }
+        if Language::of("", &path.to_string_lossy()).is_some() {
+            listed.sources.push(path);
+        } else {
+            listed.others.insert(path);
+        }
+    }
+    listed
 }
 
 /// The path of a `file:` URI.
@@ -203,6 +231,8 @@ mod tests {
             ("target/d.rs", ""),
             ("secrets/e.rs", ""),
             ("picture.png", ""),
+            ("notes.md", ""),
+            ("private/notes.md", ""),
         ] {
             let path = root.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -214,6 +244,8 @@ mod tests {
         assert_eq!(files.read(&root.join("src/a.rs")).unwrap().as_ref(), "fn a() {}\n");
         assert_eq!(files.name(&root.join("src/a.rs")), "src/a.rs");
         assert!(files.may_show(&root.join("src/a.rs"), now));
+        assert!(files.may_show(&root.join("notes.md"), now), "a place in a text");
+        assert!(!files.may_show(&root.join("private/notes.md"), now));
         assert!(!files.may_show(&root.join("private/c.rs"), now));
         assert!(!files.may_show(Path::new("/elsewhere/.env"), now));
         assert!(files.may_show(Path::new("/elsewhere/f.rs"), now));

@@ -8,13 +8,14 @@ mod chunks;
 mod files;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use diffcoder_engine::related::{
-    Definition, Imports, MOST_FILES, Nearness, Related, SourceFile, defined_near, definitions,
-    worth_offering,
+    Definition, Imports, MOST_FILES, Nearness, PLACE_LINES, Related, SourceFile, defined_near,
+    definitions, worth_offering,
 };
 use parking_lot::Mutex;
 use ropey::Rope;
@@ -80,6 +81,8 @@ pub(crate) struct Wanted {
     pub(crate) others: Vec<Document>,
     /// Most tokens of it.
     pub(crate) tokens: usize,
+    /// Somebody types there: what is chosen stays. Otherwise it is asked for once.
+    pub(crate) is_typed: bool,
 }
 
 impl RelatedText {
@@ -107,6 +110,14 @@ impl RelatedText {
         }
     }
 
+    /// Notes that somebody copied bytes of a document: of a long piece its beginning matters.
+    pub(crate) fn seen(&self, document: &Document, span: Range<usize>) {
+        let text = &document.text;
+        let [first, last] = [span.start, span.end].map(|at| text.byte_to_line(at));
+        let line = first + ((last - first) / 2).min(PLACE_LINES);
+        self.visits.lock().ring.push(&document.uri, text, line);
+    }
+
     /// The text for a place, the nearest last. Reads files: for the model's thread.
     pub(crate) fn choose(&self, wanted: &Wanted) -> Vec<Related> {
         let uri = &wanted.document.uri;
@@ -116,6 +127,9 @@ impl RelatedText {
             (visits.ring.beside(uri), visits.ring.newest_beside(uri))
         };
         let mut chooser = self.chooser.lock();
+        if !wanted.is_typed {
+            return chooser.choose(wanted, &chunks);
+        }
         if let Some(choice) = chooser.choices.get(uri)
             && choice.line.abs_diff(line) <= SAME_PLACE_LINES
             && choice.newest_beside == newest_beside

@@ -40,7 +40,7 @@ async fn an_unused_model_leaves_the_memory_and_comes_back() {
         state.wait_for(|state| state.life == Life::Unloaded).await.unwrap();
         assert_eq!(loads.load(Ordering::Relaxed), round);
         let request = InfillRequest::new("a", Vec::new());
-        let pending = worker.submit("a", Lane::Completion, request, None);
+        let pending = worker.submit("a", Lane::Completion, Box::new(move || request), None);
         assert!(pending.outcome().await.is_ok());
     }
     worker.close();

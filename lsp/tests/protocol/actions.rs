@@ -95,6 +95,30 @@ async fn editors_that_know_less_get_commands() {
 }
 
 #[tokio::test]
+async fn the_editor_asks_what_a_rewrite_shall_do() {
+    let script = Script::that_rewrites(Act::Fill("short"));
+    let mut capabilities = capable();
+    for asks in [false, true] {
+        capabilities["experimental"] = json!({ "diffcoder": { "asksInstruction": asks } });
+        let mut client = Client::start_with(&script, capabilities.clone()).await;
+        client.open(URI, "a = long;\n").await;
+        let actions = offered(&mut client, params(range((0, 4), (0, 8)))).await;
+        let rewrite = named(&actions, "rewrite");
+        assert_eq!(rewrite["data"], Value::Null, "the server cannot carry it out alone");
+        if asks {
+            assert_eq!(rewrite["disabled"], Value::Null);
+            assert_eq!(rewrite["command"]["command"], "diffcoder.askRewrite");
+            let order = json!({ "uri": URI, "version": 1, "range": range((0, 4), (0, 8)) });
+            assert_eq!(rewrite["command"]["arguments"], json!([order]));
+        } else {
+            let reason = rewrite["disabled"]["reason"].as_str().unwrap();
+            assert!(reason.contains("diffcoder.server.rewrite"), "{reason}");
+        }
+        client.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn a_chosen_action_becomes_one_versioned_edit() {
     let script = Script::always(Act::Fill("new"));
     let mut client = Client::start_with(&script, capable()).await;

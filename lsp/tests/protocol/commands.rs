@@ -1,5 +1,6 @@
 //! Commands: edits through the client, choosing among results, bad arguments.
 
+use diffcoder_engine::infiller::FillMode;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -46,6 +47,79 @@ async fn edits_go_through_the_client_and_its_refusal_is_an_error() {
     let (code, message) = refused.unwrap_err();
     assert_eq!(code, REQUEST_FAILED);
     assert!(message.contains("read-only"), "{message}");
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn a_rewrite_by_command_is_told_what_to_do() {
+    let script = Script::that_rewrites(Act::Fill("short"));
+    let mut client = Client::start(&script).await;
+    client.open(URI, "a = long;\n").await;
+    let mut argument = json!({ "uri": URI, "range": range((0, 4), (0, 8)) });
+    let command = "diffcoder.server.rewrite";
+    let missing = execute(&mut client, command, argument.clone()).await.unwrap_err().1;
+    assert!(missing.contains("instruction is missing"), "{missing}");
+    argument["instruction"] = json!("shorter");
+    assert_eq!(execute(&mut client, command, argument).await, Ok(Value::Null));
+    let applied = client.said("workspace/applyEdit").await;
+    assert_eq!(applied["edit"]["documentChanges"][0]["edits"][0]["newText"], "short");
+    assert_eq!(script.requests()[0].instruction.as_deref(), Some("shorter"));
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn an_order_keeps_text_and_has_the_settings_bounds() {
+    let script = Script::always(Act::Fill("x"));
+    let mut client = Client::connect(&script);
+    let settings = json!({ "infill": { "maxTokens": 9, "mode": "independent" } });
+    let params = json!({ "processId": null, "capabilities": {}, "initializationOptions": { "settings": settings } });
+    client.call("initialize", params).await.unwrap();
+    client.notify("initialized", json!({})).await;
+    client.open(URI, "a = b + c;\n").await;
+    let mut argument = json!({ "uri": URI, "range": range((0, 4), (0, 9)) });
+    argument["keep"] = json!([range((0, 5), (0, 8))]);
+    let command = "diffcoder.server.infill";
+    assert_eq!(execute(&mut client, command, argument.clone()).await, Ok(Value::Null));
+    let applied = client.said("workspace/applyEdit").await;
+    let edits = &applied["edit"]["documentChanges"][0]["edits"];
+    let expected = [(range((0, 4), (0, 5)), "x0"), (range((0, 8), (0, 9)), "x1")];
+    let expected = expected.map(|(range, text)| json!({ "range": range, "newText": text }));
+    assert_eq!(*edits, json!(expected));
+    (argument["mode"], argument["maxTokens"]) = (json!("inTurn"), json!(5));
+    assert_eq!(execute(&mut client, command, argument).await, Ok(Value::Null));
+    client.said("workspace/applyEdit").await;
+    let bounds = |index: usize| {
+        let request = &script.requests()[index];
+        (request.mode, request.limits.max_tokens)
+    };
+    assert_eq!(bounds(0), (FillMode::Independent, 9));
+    assert_eq!(bounds(1), (FillMode::InTurn, 5));
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn commands_that_are_requests_answer_as_those_do() {
+    let mut client = Client::start(&Script::always(Act::Fill("x"))).await;
+    client.open_as("rust", URI, "fn a() { todo!() }\n").await;
+    let document = json!({ "uri": URI, "version": 1 });
+    for (name, params) in [
+        ("holes", json!({ "textDocument": document, "kind": "fillAll" })),
+        (
+            "score",
+            json!({ "textDocument": document, "range": range((0, 3), (0, 4)), "alternatives": 1 }),
+        ),
+    ] {
+        let by_request = client.call(&format!("diffcoder/{name}"), params.clone()).await.unwrap();
+        let command = format!("diffcoder.server.{name}");
+        assert_eq!(execute(&mut client, &command, params).await, Ok(by_request));
+        let refused = execute(&mut client, &command, json!({})).await.unwrap_err();
+        assert_eq!(refused.0, INVALID_PARAMS);
+        assert!(
+            refused.1.contains(&command) && refused.1.contains("textDocument"),
+            "{}",
+            refused.1
+        );
+    }
     client.finish().await;
 }
 
@@ -124,6 +198,7 @@ async fn what_cannot_be_meant_is_refused_with_its_name() {
         ("fly", here(), INVALID_PARAMS, "there is no command diffcoder.server.fly"),
         ("infill", json!({ "uri": URI }), INVALID_PARAMS, "ranges"),
         ("infill", json!({}), INVALID_PARAMS, "uri"),
+        ("infill", with("temperature", json!(1)), INVALID_PARAMS, "unknown field `temperature`"),
         ("rewrite", with("instruction", json!("shorter")), REQUEST_FAILED, "no instructions"),
         ("alternatives", with("alternatives", json!(9)), INVALID_PARAMS, "alternatives"),
         ("docComment", json!({ "uri": URI }), INVALID_PARAMS, "range is missing"),

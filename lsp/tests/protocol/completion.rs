@@ -37,6 +37,7 @@ async fn the_entry_begins_with_the_word_at_the_cursor_and_reaches_as_far_as_the_
     assert_eq!((&entry["filterText"], &entry["label"]), (&json!("to"), &json!("total(1)")));
     assert_eq!((&entry["preselect"], &entry["insertTextMode"]), (&json!(false), &json!(1)));
     assert_eq!(entry["documentation"]["value"], "```rust\ntotal(1)\n```");
+    assert_eq!(entry["command"]["command"], "diffcoder.server.accepted");
     client.finish().await;
 }
 

@@ -100,3 +100,23 @@ async fn wrong_versions_and_parameters_are_answered() {
     assert_eq!(none["holes"], json!([]));
     client.finish().await;
 }
+
+#[tokio::test]
+async fn lines_may_end_with_a_lone_return() {
+    let mut client = Client::start(&Script::always(Act::Fill("x();\ny();"))).await;
+    client.open_as("rust", URI, "// TODO: sort\rfn a() { b(); }\rfn c() { todo!() }\r").await;
+    let asked = |kind: &str, line: u32| json!({ "textDocument": { "uri": URI }, "kind": kind, "range": range((line, 0), (line, 9)) });
+    let places = async |client: &mut Client, params| -> Vec<Value> {
+        let found = client.call("diffcoder/holes", params).await.unwrap()["holes"].clone();
+        found.as_array().unwrap().iter().map(|hole| hole["range"].clone()).collect()
+    };
+    let mut all = asked("fillAll", 0);
+    all["range"] = Value::Null;
+    let todos = places(&mut client, all).await;
+    assert_eq!(todos, [range((0, 0), (0, 13)), range((2, 9), (2, 16))]);
+    assert_eq!(places(&mut client, asked("docComment", 2)).await, [range((2, 0), (2, 0))]);
+    let params = json!({ "textDocument": { "uri": URI }, "ranges": [range((1, 9), (1, 13))] });
+    let filled = client.call("diffcoder/infill", params).await.unwrap();
+    assert_eq!(filled["holes"][0]["newText"], "x();\ry();", "the line end is the document's");
+    client.finish().await;
+}

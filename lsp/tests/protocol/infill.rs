@@ -1,5 +1,7 @@
 //! `diffcoder/infill`: several ranges, alternatives, frames, versions, bad parameters.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -60,6 +62,27 @@ async fn kept_text_within_a_range_is_no_part_of_any_edit() {
     asked["ranges"] = json!([range((0, 4), (0, 9))]);
     asked["keep"] = json!([range((0, 4), (0, 9))]);
     assert_eq!(code(&client.call(METHOD, asked).await), INVALID_PARAMS);
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn only_who_wants_one_has_a_deadline() {
+    let script = Script::always(Act::Fill("x"));
+    let mut client = Client::start(&script).await;
+    client.open(URI, "a = ;\n").await;
+    let mut asked = params(&[range((0, 4), (0, 4))]);
+    let before = Instant::now();
+    for longest in [Value::Null, json!(60_000), json!(u64::MAX)] {
+        asked["deadlineMs"] = longest;
+        client.call(METHOD, asked.clone()).await.unwrap();
+    }
+    let deadlines: Vec<_> =
+        script.requests().iter().map(|request| request.limits.deadline).collect();
+    let minute = Duration::from_secs(60);
+    let is_right =
+        |deadline: Instant| (before + minute..=Instant::now() + minute).contains(&deadline);
+    assert!(deadlines[0].is_none() && deadlines[1].is_some_and(is_right), "{deadlines:?}");
+    assert_eq!(deadlines.len(), 3, "one that no clock reaches is no mistake");
     client.finish().await;
 }
 

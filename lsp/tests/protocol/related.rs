@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::harness::{Client, edit};
+use crate::harness::{Client, edit, range};
 use crate::script::{Act, Script};
 
 const TOKENS: usize = 500;
@@ -89,6 +89,59 @@ async fn places_that_were_saved_or_left_come_along_but_no_secrets() {
     client.answer(id).await.unwrap();
     let saved = ("src/money.rs".to_owned(), "fn saved() {}\n".to_owned());
     assert_eq!(last(&script).last(), Some(&saved), "the newest is the nearest");
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_copied_comes_along_and_texts_without_a_grammar_too() {
+    let script = Script::with_related_tokens(Act::Fill(""), TOKENS);
+    let (dir, mut client) = workspace(&script).await;
+    std::fs::write(dir.path().join("notes.md"), "").unwrap();
+    let [main, notes, env] = ["src/main.rs", "notes.md", ".env"].map(|path| uri(dir.path(), path));
+    client.open_as("rust", &main, "fn main() {\n    \n}\n").await;
+    let lines: String = (0..100).map(|line| format!("line {line}\n")).collect();
+    client.open_as("markdown", &notes, &lines).await;
+    client.open_as("plaintext", &env, "KEY=1\n").await;
+    for (uri, range) in [
+        (&notes, range((50, 0), (51, 3))),
+        (&env, range((0, 0), (0, 5))),
+        // Nothing that is open: nobody is told.
+        (&uri(dir.path(), "src/none.rs"), range((0, 0), (1, 0))),
+        (&notes, range((0, 0), (99, 0))),
+    ] {
+        let params = json!({ "textDocument": { "uri": uri }, "range": range });
+        client.notify("diffcoder/seen", params).await;
+    }
+    let id = client.ask(&main, 1, 4).await;
+    client.answer(id).await.unwrap();
+    let related = script.asked()[0].related.clone();
+    let lines = |from: usize, to: usize| -> String {
+        (from..to).map(|line| format!("line {line}\n")).collect()
+    };
+    // Of a long piece the beginning.
+    let expected = [lines(38, 62), lines(0, 24)].map(|text| ("notes.md".to_owned(), text));
+    assert_eq!(related, expected);
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_person_asks_to_be_filled_gets_it_too() {
+    let script = Script::with_related_tokens(Act::Fill("x"), TOKENS);
+    let (dir, mut client) = workspace(&script).await;
+    let main = uri(dir.path(), "src/main.rs");
+    let text = "use crate::money;\nfn main() {\n    to_cents();\n    todo!()\n}\n";
+    client.open_as("rust", &main, text).await;
+    let document = json!({ "uri": main });
+    let params = json!({ "textDocument": document, "ranges": [range((2, 13), (2, 13))] });
+    client.call("diffcoder/infill", params).await.unwrap();
+    let order = json!({ "command": "diffcoder.server.fillAll", "arguments": [{ "uri": main }] });
+    client.call("workspace/executeCommand", order).await.unwrap();
+    client.said("workspace/applyEdit").await;
+    let money = "pub fn to_cents(amount: f64) -> i64 {\n    0\n}".to_owned();
+    for asked in script.asked() {
+        assert_eq!(asked.related, [("src/money.rs".to_owned(), money.clone())], "{asked:?}");
+    }
+    assert_eq!(script.asked().len(), 2);
     client.finish().await;
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Script {
     gate_is_open: AtomicBool,
     /// Tokens of other files that the model has use for.
     related_tokens: usize,
+    /// The model follows instructions.
+    instructs: bool,
 }
 
 impl Script {
@@ -71,6 +73,7 @@ impl Script {
             n_cancelled: AtomicUsize::new(0),
             gate_is_open: AtomicBool::new(false),
             related_tokens: 0,
+            instructs: false,
         })
     }
 
@@ -78,6 +81,13 @@ impl Script {
     pub(crate) fn with_related_tokens(act: Act, related_tokens: usize) -> Arc<Self> {
         let mut script = Self::always(act);
         Arc::get_mut(&mut script).unwrap().related_tokens = related_tokens;
+        script
+    }
+
+    /// A model that follows instructions.
+    pub(crate) fn that_rewrites(act: Act) -> Arc<Self> {
+        let mut script = Self::always(act);
+        Arc::get_mut(&mut script).unwrap().instructs = true;
         script
     }
 
@@ -246,7 +256,8 @@ impl Infiller for Scripted {
     }
 
     fn refusal(&self, task: Task) -> Option<String> {
-        (task == Task::Rewrite).then(|| "scripted follows no instructions".to_owned())
+        let cannot = task == Task::Rewrite && !self.0.instructs;
+        cannot.then(|| "scripted follows no instructions".to_owned())
     }
 
     fn related_tokens(&self) -> usize {

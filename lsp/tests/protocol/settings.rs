@@ -76,7 +76,8 @@ async fn a_language_that_is_off_costs_nothing() {
     client.open_as("python", "file:///src/b.py", TEXT).await;
     assert_eq!(automatic(&mut client, "file:///src/b.py").await.len(), 1);
     assert_eq!(last_reason(&mut client).await, Value::Null);
-    assert!(!invoked(&mut client).await.is_empty(), "who asks gets an answer");
+    assert_eq!(invoked(&mut client).await, [json!(null); 0], "not even for who asks");
+    assert_eq!(script.asked().len(), 1, "the model was asked");
     client.finish().await;
 }
 
@@ -92,6 +93,26 @@ async fn suggestions_may_wait_to_be_asked_for() {
     assert_eq!(last_reason(&mut client).await, "suggestions come only when asked for");
     assert!(!invoked(&mut client).await.is_empty());
     client.finish().await;
+}
+
+#[tokio::test]
+async fn a_suggestion_that_comes_by_itself_has_a_deadline() {
+    for (milliseconds, has_one) in [(Value::Null, true), (json!(30_000), true), (json!(0), false)] {
+        let script = Script::always(Act::Fill("b"));
+        let mut client = Client::connect(&script);
+        let mut settings = json!({ "completion": {} });
+        if milliseconds != Value::Null {
+            settings["completion"]["deadlineMs"] = milliseconds;
+        }
+        initialize(&mut client, json!({ "settings": settings }), json!({})).await;
+        client.open(URI, TEXT).await;
+        automatic(&mut client, URI).await;
+        invoked(&mut client).await;
+        let deadlines: Vec<bool> =
+            script.requests().iter().map(|request| request.limits.deadline.is_some()).collect();
+        assert_eq!(deadlines, [has_one, false], "{settings}");
+        client.finish().await;
+    }
 }
 
 #[tokio::test]
