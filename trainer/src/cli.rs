@@ -28,7 +28,7 @@ use crate::stage::{Stage, summary};
 use crate::tokenizer_training::{TokenizerArgs, run_tokenizer};
 use crate::train::{Batches, Outcome, Run, Start, train};
 use crate::verbatim::{VerbatimArgs, run_verbatim};
-use crate::{atomic, curves, export};
+use crate::{atomic, curves, export, output};
 
 /// Builds a code model from source code on your disk.
 #[derive(clap::Parser, Debug)]
@@ -135,17 +135,17 @@ impl Cli {
                 atomic::clean_up_on_interrupt()?;
                 let difference =
                     export::export(&checkpoint, &tokenizer, &out, dtype, data.as_deref())?;
-                print_line(&format!(
+                output::line(&format!(
                     "{} loads, and its logits differ by at most {difference} from the checkpoint's",
                     out.display()
-                ));
+                ))?;
             }
             Command::Eval(args) => run_eval(&args)?,
             Command::Verbatim(args) => run_verbatim(&args)?,
             Command::Sandboxed(args) => return run_sandboxed(&args),
             Command::Curves(args) => {
                 for path in curves::draw(&args.run, &args.out)? {
-                    print_line(&path.display().to_string());
+                    output::line(&path.display().to_string())?;
                 }
             }
         }
@@ -238,11 +238,6 @@ fn ops(matmul: Matmul) -> Ops {
         Matmul::Bf16 => Precision::Bf16,
     };
     Ops::Fused { precision }
-}
-
-#[expect(clippy::print_stdout, reason = "the result of a command")]
-fn print_line(text: &str) {
-    println!("{text}");
 }
 
 fn eprint_line(text: &str) {

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod objective;
 pub mod on_device;
 pub mod optim;
+pub mod output;
 mod overrides;
 pub mod parameters;
 pub mod progress;

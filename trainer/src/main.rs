@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use diffcoder_train::cli::Cli;
-use diffcoder_train::memory;
+use diffcoder_train::{memory, output};
 
 fn main() -> ExitCode {
     memory::keep_freed_pages();
     match Cli::parse().run() {
         Ok(code) => code,
+        Err(error) if output::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -18,6 +18,7 @@ use tokenizers::{
 
 use crate::atomic::{self, NewFolder};
 use crate::data::{Document, Split, corpus};
+use crate::output;
 use crate::rng::{Stream, stream};
 
 /// Train a tokenizer on a corpus.
@@ -88,17 +89,16 @@ fn sample(documents: &[Document]) -> Vec<&str> {
     texts
 }
 
-#[expect(clippy::print_stdout, reason = "the summary is the result of the command")]
 fn print_summary(data: &Path, tokenizer: &Tokenizer) -> anyhow::Result<()> {
-    println!("{} ids", tokenizer.vocab_size());
+    output::line(&format!("{} ids", tokenizer.vocab_size()))?;
     for split in Split::ALL {
         let documents = corpus::read_split(data, split)?;
         let (bytes, tokens) = count(&documents, tokenizer)?;
-        println!(
+        output::line(&format!(
             "{}: {bytes} bytes, {tokens} tokens, {:.3} bytes per token",
             split.file_name(),
             bytes as f64 / tokens.max(1) as f64
-        );
+        ))?;
     }
     Ok(())
 }

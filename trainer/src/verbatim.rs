@@ -18,6 +18,7 @@ use diffcoder_engine::tokenizer::Tokenizer;
 use crate::data::corpus::read_split;
 use crate::data::middle::line_start;
 use crate::data::{Document, Language, Split};
+use crate::output;
 use crate::progress::counter;
 use crate::rng::keyed;
 
@@ -349,14 +350,12 @@ impl Report {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the result of a command")]
 fn print(args: &VerbatimArgs, report: &Report) -> Result<()> {
     if args.json {
-        println!("{}", serde_json::to_string(report)?);
+        output::line(&serde_json::to_string(report)?)
     } else {
-        print!("{}", report.table());
+        output::write(&report.table())
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::atomic::{self, NewFolder};
+use crate::output;
 
 use super::collect::{self, Corpus, MANIFEST, Tally, Watch};
 use super::config::DataConfig;
@@ -49,13 +50,7 @@ pub fn run_data(args: DataArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     corpus.write(folder.path(), &config)?;
     folder.publish()?;
-    print_table(&corpus);
-    Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the table is the result of the command")]
-fn print_table(corpus: &Corpus) {
-    print!("{}", table(corpus));
+    output::write(&table(&corpus))
 }
 
 /// What was found, kept and dropped, for people.

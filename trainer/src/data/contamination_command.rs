@@ -10,7 +10,7 @@ use super::config::DataConfig;
 use super::contamination::{GRAM_TOKENS, HashList};
 use super::corpus::read_split;
 use super::evaluation_sets::{self, Rows};
-use crate::atomic;
+use crate::{atomic, output};
 
 /// Make the list of hashed 13-grams by which `data` drops what stands in evaluation sets.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,13 +42,13 @@ pub fn run_contamination_list(args: &ContaminationListArgs) -> anyhow::Result<()
     );
     let bytes = list.to_bytes()?;
     atomic::write_file(&args.out, &bytes)?;
-    print_line(&format!(
+    output::line(&format!(
         "{}: {} hashes of {} rows, {} bytes",
         args.out.display(),
         list.len(),
         list.sets().iter().map(|set| set.rows).sum::<usize>(),
         bytes.len()
-    ));
+    ))?;
     Ok(())
 }
 
@@ -66,23 +66,18 @@ pub(super) fn check(corpus: &Path, config: &DataConfig) -> anyhow::Result<()> {
         })
         .collect();
     if hits.is_empty() {
-        print_line(&format!(
+        output::line(&format!(
             "none of {} training documents shares a {GRAM_TOKENS}-gram with the evaluation sets",
             documents.len()
-        ));
+        ))?;
         return Ok(());
     }
     for (path, gram) in hits.iter().take(NAMED) {
-        print_line(&format!("{path}: {gram}"));
+        output::line(&format!("{path}: {gram}"))?;
     }
     bail!(
         "{} of {} training documents share a {GRAM_TOKENS}-gram with the evaluation sets: collect the corpus again",
         hits.len(),
         documents.len()
     )
-}
-
-#[expect(clippy::print_stdout, reason = "the result of a command")]
-fn print_line(text: &str) {
-    println!("{text}");
 }

@@ -97,15 +97,19 @@ pub fn held_out_holes(
         let packages = by_language.entry(document.language).or_default();
         packages.entry(&document.package).or_default().push(document);
     }
-    let wanted = count.div_ceil(by_language.len().max(1));
+    let n_languages = by_language.len().max(1);
+    // The first languages get what does not divide evenly.
+    let share = |place: usize| count / n_languages + usize::from(place < count % n_languages);
     let mut found: BTreeMap<Language, Vec<HeldOutHole>> = by_language
         .iter()
-        .map(|(&language, packages)| {
-            (language, of_language((language, kind), packages, wanted, seed))
+        .enumerate()
+        .map(|(place, (&language, packages))| {
+            (language, of_language((language, kind), packages, share(place), seed))
         })
         .collect();
     let mut lacking = count.saturating_sub(found.values().map(Vec::len).sum());
-    for (&language, holes) in &mut found {
+    for (place, (&language, holes)) in found.iter_mut().enumerate() {
+        let wanted = share(place);
         if lacking > 0 && holes.len() == wanted {
             // The first ones are those that were found before.
             let more = wanted + lacking;

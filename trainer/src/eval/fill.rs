@@ -15,6 +15,8 @@ use diffcoder_engine::infiller::{
 };
 use diffcoder_engine::related::Related;
 
+use super::probability;
+
 /// Whether a word that the cursor cuts is taken into the fill.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Healing {
@@ -31,14 +33,26 @@ pub(super) struct Serving {
     #[arg(long, value_enum, default_value = "on")]
     healing: Healing,
     /// Added to the logit of the end token; the model's own by default.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = finite)]
     end_bias: Option<f32>,
     /// Copy-draft: least confidence of a token that goes on with what stood behind the same text before.
-    #[arg(long)]
+    #[arg(long, value_parser = probability)]
     copy_draft: Option<f64>,
     /// Most tokens of other files of the package in a prompt of infill or fill-likelihood; what the model was trained for by default.
     #[arg(long)]
     pub(super) related_tokens: Option<usize>,
+}
+
+impl Serving {
+    /// Whether anything is set that matters to fills alone.
+    pub(super) fn decodes(&self) -> bool {
+        self.healing == Healing::Off || self.end_bias.is_some() || self.copy_draft.is_some()
+    }
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    let number: f32 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if number.is_finite() { Ok(number) } else { Err("choose a finite number".to_owned()) }
 }
 
 /// An engine that fills one hole after another.

@@ -16,12 +16,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use clap::builder::RangedU64ValueParser;
 use diffcoder_engine::infiller::{Sampling, Unmasking};
 use serde::Serialize;
 
 use crate::data::corpus::read_split;
 use crate::data::holes::HoleKind;
 use crate::data::{Document, Language, Split};
+use crate::output;
 use fill::{Filler, Serving, rule_name};
 use humaneval::{Completer, Completions, Problems};
 use infill::HoleSets;
@@ -44,16 +46,16 @@ pub struct EvalArgs {
     #[arg(long)]
     data: Option<PathBuf>,
     /// How many documents of each language (bpb), holes of each kind (infill, fill-likelihood), groups (multi-hole) or problems, spread evenly (humaneval).
-    #[arg(long, visible_alias = "limit")]
+    #[arg(long, visible_alias = "limit", value_parser = at_least_one())]
     count: Option<usize>,
     /// Kinds of holes that infill measures; all by default.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KINDS")]
     holes: Vec<HoleKind>,
     /// Most tokens of a fill.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     max_tokens: Option<usize>,
     /// Confidence at which a mask becomes a token; that of the engine by default.
-    #[arg(long, conflicts_with = "steps")]
+    #[arg(long, conflicts_with = "steps", value_parser = probability)]
     threshold: Option<f64>,
     /// Commit from left to right, as far as the threshold is reached, instead of the surest masks.
     #[arg(long, conflicts_with = "steps")]
@@ -61,7 +63,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     serving: Serving,
     /// Denoising steps of a block instead of a threshold.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one())]
     steps: Option<usize>,
     /// Measure infill or humaneval-infilling with one unmasking rule after another; needs --out.
     #[arg(long, conflicts_with_all = ["threshold", "steps", "calibrate"])]
@@ -101,6 +103,16 @@ enum Suite {
     HumanevalInfilling,
 }
 
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+/// A number from 0 to 1.
+fn probability(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("choose 0 to 1".to_owned()) }
+}
+
 /// Documents of each language that `bpb` scores by default.
 const BPB_DOCUMENTS: usize = 60;
 /// Holes of each kind that `infill` fills by default.
@@ -123,6 +135,12 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
         args.sweep == args.out.is_some(),
         "--sweep writes a chart and its numbers: name their folder with --out"
     );
+    let fills = !matches!(args.suite, Suite::Bpb | Suite::FillLikelihood);
+    let has_rule = args.threshold.is_some() || args.steps.is_some() || args.sequential;
+    ensure!(
+        fills || !(has_rule || args.max_tokens.is_some() || args.serving.decodes()),
+        "this suite fills nothing: --threshold, --steps, --sequential, --max-tokens, --healing, --end-bias and --copy-draft are for suites that do"
+    );
     match args.suite {
         Suite::Bpb => {
             let count = args.count.unwrap_or(BPB_DOCUMENTS);
@@ -142,7 +160,7 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
             let unmasking = args.unmasking();
             let model = args.model()?;
             let report = multi_hole::measure(
-                &|| Filler::open(model, unmasking, args.serving),
+                (model, &|| Filler::open(model, unmasking, args.serving)),
                 &args.documents()?,
                 count,
                 (rule_name(unmasking), args.max_tokens),
@@ -261,14 +279,8 @@ impl EvalArgs {
         self.print(report, &report.table())
     }
 
-    #[expect(clippy::print_stdout, reason = "the result of the command")]
     fn print(&self, report: &impl Serialize, table: &str) -> Result<()> {
-        if self.json {
-            println!("{}", serde_json::to_string(report)?);
-        } else {
-            print!("{table}");
-        }
-        Ok(())
+        if self.json { output::line(&serde_json::to_string(report)?) } else { output::write(table) }
     }
 }
 

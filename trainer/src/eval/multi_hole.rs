@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use diffcoder_engine::infiller::FillMode;
+use diffcoder_engine::model::config::{Family, ModelConfig};
 
 use super::CHOICE_SEED;
 use super::fill::{Cost, Filler};
@@ -71,13 +73,31 @@ pub(super) struct Report {
     rule: String,
     /// Groups that were asked for.
     groups_asked: usize,
+    /// Why not every mode was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
     /// By mode.
     results: BTreeMap<&'static str, Tally>,
 }
 
+/// A model that knows one hole alone is asked hole by hole whatever the mode: `joint` would be `in turn` once more.
+const ONE_HOLE: &str = "the model lacks the capability multi-hole, so joint is in turn";
+
+type Modes = &'static [(&'static str, FillMode)];
+
+/// The modes that differ for the model in `model`, and why they are not all.
+fn modes_of(model: &Path) -> Result<(Modes, Option<&'static str>)> {
+    let path = model.join("config.json");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let config = ModelConfig::from_json(&text).with_context(|| path.display().to_string())?;
+    let fills_jointly = matches!(config.family, Family::Diffcoder(own) if own.can("multi-hole"));
+    Ok(if fills_jointly { (&MODES, None) } else { (&MODES[1..], Some(ONE_HOLE)) })
+}
+
 /// Fills the same groups in every mode, each with an engine of its own: no mode profits from the prompts of another.
 pub(super) fn measure(
-    open: &dyn Fn() -> Result<Filler>,
+    (model, open): (&Path, &dyn Fn() -> Result<Filler>),
     documents: &[Document],
     count: usize,
     (rule, max_tokens): (String, Option<usize>),
@@ -88,9 +108,10 @@ pub(super) fn measure(
         "no document of the validation split has {GROUP_HOLES} places for holes near each other: collect more packages"
     );
     let max_tokens = max_tokens.unwrap_or(MOST_TOKENS);
-    let bar = counter(MODES.len() * groups.len(), "filling")?;
+    let (modes, note) = modes_of(model)?;
+    let bar = counter(modes.len() * groups.len(), "filling")?;
     let mut results = BTreeMap::new();
-    for (name, mode) in MODES {
+    for &(name, mode) in modes {
         let mut filler = open()?;
         let mut tally = Tally::default();
         for group in &groups {
@@ -104,7 +125,7 @@ pub(super) fn measure(
         results.insert(name, tally);
     }
     bar.finish_and_clear();
-    Ok(Report { suite: "multi-hole", rule, groups_asked: count, results })
+    Ok(Report { suite: "multi-hole", rule, groups_asked: count, note, results })
 }
 
 impl Report {
@@ -113,6 +134,9 @@ impl Report {
             "unmasking rule: {}\n{:<12} {:>6} {:>6} {:>7} {:>10} {:>13} {:>13}\n",
             self.rule, "", "groups", "holes", "exact", "similarity", "1st line", "exact groups"
         );
+        if let Some(note) = self.note {
+            text.push_str(&format!("{note}\n"));
+        }
         for (name, _) in MODES {
             let Some(tally) = self.results.get(name) else { continue };
             // Writing to a string cannot fail.
