@@ -64,7 +64,9 @@ vim.api.nvim_create_autocmd('LspAttach', {
       listening = true
       require('diffcoder.preview').define_highlights()
       require('diffcoder.infill').listen()
+      require('diffcoder.action').listen()
       require('diffcoder.status').listen(group)
+      require('diffcoder.seen').listen(group)
     end
     require('diffcoder.attach').attached(client, event.buf)
   end,

@@ -31,12 +31,14 @@ return function(dispatchers)
             positionEncoding = 'utf-16',
             textDocumentSync = { openClose = true, change = 2 },
             inlineCompletionProvider = true,
+            codeActionProvider = { resolveProvider = true },
             experimental = not vim.env.EDITOR_TEST_OLD and {
               diffcoder = {
                 infill = true,
                 score = true,
                 holes = true,
                 status = true,
+                seen = true,
                 rewrite = not vim.env.EDITOR_TEST_REASON or { disabled = vim.env.EDITOR_TEST_REASON },
               },
             } or nil,

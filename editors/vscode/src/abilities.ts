@@ -8,6 +8,8 @@ export interface Abilities {
   score: boolean;
   holes: boolean;
   status: boolean;
+  /** Wants to know what is copied. */
+  seen: boolean;
   /** `true`, or why the model cannot; absent in a server that does not know instructions. */
   rewrite: true | { disabled: string } | undefined;
 }
@@ -26,6 +28,7 @@ export function abilitiesOf(capabilities: { experimental?: unknown } | undefined
     score: said.score === true,
     holes: said.holes === true,
     status: said.status === true,
+    seen: said.seen === true,
     rewrite: said.rewrite === true ? true : reasonIn(said.rewrite),
   };
 }

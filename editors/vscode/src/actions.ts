@@ -8,7 +8,7 @@ import { infillSettings } from './config.ts';
 import type { Infill, Wish } from './infill.ts';
 import { askInstruction } from './instruction.ts';
 import { holesOf, type Span } from './places.ts';
-import { HOLES, REQUEST_CANCELLED, type HolesKind, type HolesParams, type HolesResult } from './protocol.ts';
+import { HOLES, REQUEST_CANCELLED, type HolesKind, type HolesParams, type HolesResult, type RewriteOrder } from './protocol.ts';
 
 /** Results that Alternatives asks for, unless the setting asks for more. */
 const ALTERNATIVES = 4;
@@ -25,9 +25,7 @@ export class Actions {
   async run(action: Action): Promise<void> {
     const editor = vscode.window.activeTextEditor;
     if (!editor) return this.infill.refuse(t('Open a file and put a cursor where code is missing.'), { kind: 'notReady' });
-    if (!this.server.ready) return this.infill.refuse(t('The diffcoder server is not ready; the status bar says why.'), { kind: 'notReady' });
-    const why = obstacle(action, this.server.abilities, t);
-    if (why !== undefined) return this.infill.refuse(why, { kind: 'error', message: why });
+    if (this.refuses(action)) return;
     switch (action) {
       case 'infill':
         return this.infill.run(editor, holesOf(editor.selections));
@@ -44,6 +42,34 @@ export class Actions {
       case 'docComment':
         return this.fillHoles(editor, 'docComment', editor.selection, { kind: 'docComment' });
     }
+  }
+
+  /** Carries out the server's code action for a rewrite, which has no instruction, unless its document has moved on. */
+  async askRewrite({ uri, version, range }: RewriteOrder): Promise<void> {
+    if (this.refuses('rewrite')) return;
+    const wanted = vscode.Uri.parse(uri).toString();
+    const editor = [vscode.window.activeTextEditor, ...vscode.window.visibleTextEditors].find((each) => each?.document.uri.toString() === wanted);
+    if (!editor) return this.fail(t('The document to rewrite is not in sight; nothing was rewritten.'));
+    const isAsOffered = (): boolean => editor.document.version === version;
+    const instruction = isAsOffered() ? await askInstruction(this.memory) : undefined;
+    if (!isAsOffered()) return this.fail(t('The text has changed since the rewrite was offered; nothing was rewritten.'));
+    if (instruction !== undefined) await this.infill.run(editor, [range], { instruction });
+  }
+
+  /** Says why an action is not to be had, if it is not. */
+  private refuses(action: Action): boolean {
+    if (!this.server.ready) {
+      this.infill.refuse(t('The diffcoder server is not ready; the status bar says why.'), { kind: 'notReady' });
+      return true;
+    }
+    const why = obstacle(action, this.server.abilities, t);
+    if (why !== undefined) this.fail(why);
+    return why !== undefined;
+  }
+
+  /** Says it in a notice and in the status bar. */
+  private fail(message: string): void {
+    this.infill.refuse(message, { kind: 'error', message });
   }
 
   /** Rewrites the selections, or the lines of the cursors. */
@@ -79,10 +105,7 @@ export class Actions {
       const why = message ?? String(error);
       return this.infill.refuse(t('The infill failed: {0}', why), { kind: 'error', message: why });
     }
-    if (holes.length === 0) {
-      const message = nothingFound(kind);
-      return this.infill.refuse(message, { kind: 'error', message });
-    }
+    if (holes.length === 0) return this.fail(nothingFound(kind));
     await this.infill.run(editor, holes, wish);
   }
 }

@@ -6,11 +6,13 @@ import * as vscode from 'vscode';
 import type { LanguageClient, LanguageClientOptions, Middleware } from 'vscode-languageclient/node';
 
 import { abilitiesOf, type Abilities } from './abilities.ts';
+import { announcement } from './announcement.ts';
 import { Backoff } from './backoff.ts';
 import { findServer, type Found, type Missing } from './binary.ts';
 import { serverSettings, type ServerSettings } from './config.ts';
 import { examine, launchOf } from './doctor.ts';
 import { FRAME, RELOAD, STATUS, STATUS_CHANGED, UNLOAD, type Frame, type ModelStatus } from './protocol.ts';
+import { seenFeature } from './seen.ts';
 import { missingText, type ServerState } from './status_text.ts';
 
 /** Documents that the server sees. */
@@ -152,6 +154,7 @@ export class Server implements vscode.Disposable {
       options: { env: { ...process.env, ...environment } },
     };
     const client = new library.LanguageClient('diffcoder', 'diffcoder', { run: server, debug: server }, options);
+    client.registerFeatures([announcement, seenFeature(client)]);
     client.onNotification(FRAME, (frame: Frame) => this.frameEmitter.fire(frame));
     client.onNotification(STATUS_CHANGED, (status: ModelStatus) => {
       if (this.client === client) this.modelIs(status);

@@ -9,6 +9,7 @@ import { HeatMap } from './heat_map.ts';
 import { Infill } from './infill.ts';
 import { registerLenses } from './lenses.ts';
 import { chooseModel, DoctorReport, showMenu } from './menu.ts';
+import type { RewriteOrder } from './protocol.ts';
 import { Status } from './status.ts';
 import { suggestionMiddleware } from './suggestions.ts';
 import { inEditor, openExample, openWalkthrough } from './welcome.ts';
@@ -48,6 +49,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const commands: Record<string, (argument: never) => unknown> = {
     'diffcoder.infill': () => inEditor(() => actions.run('infill')),
     'diffcoder.rewrite': () => inEditor(() => actions.run('rewrite')),
+    'diffcoder.askRewrite': (order: RewriteOrder) => actions.askRewrite(order),
     'diffcoder.repair': () => inEditor(() => actions.run('repair')),
     'diffcoder.fillAll': () => inEditor(() => actions.run('fillAll')),
     'diffcoder.docComment': () => inEditor(() => actions.run('docComment')),

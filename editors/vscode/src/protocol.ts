@@ -6,6 +6,7 @@ export const INFILL = 'diffcoder/infill';
 export const FRAME = '$/diffcoder/frame';
 export const SCORE = 'diffcoder/score';
 export const HOLES = 'diffcoder/holes';
+export const SEEN = 'diffcoder/seen';
 export const STATUS = 'diffcoder/status';
 export const STATUS_CHANGED = '$/diffcoder/status';
 export const UNLOAD = 'diffcoder/unload';
@@ -80,6 +81,19 @@ export interface HolesResult {
   version: number;
   /** In the order of the document. */
   holes: { range: Span; reason: string }[];
+}
+
+/** A piece of a document that the user copied. */
+export interface SeenParams {
+  textDocument: { uri: string };
+  range: Span;
+}
+
+/** What the server's code action for a rewrite hands to the command that asks for the instruction. */
+export interface RewriteOrder {
+  uri: string;
+  version: number;
+  range: Span;
 }
 
 export interface ScoreParams {

@@ -8,8 +8,10 @@ local range_of = require('diffcoder.range')
 local M = {}
 
 local HOLES = 'diffcoder/holes'
+local ASK_REWRITE = 'diffcoder.askRewrite'
 local CONTENT_MODIFIED = -32801
 local REQUEST_CANCELLED = -32800
+local CHANGED = 'the text changed meanwhile; nothing was filled'
 
 --- Results that `alternatives` asks for, unless the option asks for more.
 local ALTERNATIVES = 4
@@ -72,14 +74,14 @@ local function fill_holes(kind, range, wish)
   client:request(HOLES, params, function(err, result)
     if err or not result then
       if err and err.code == CONTENT_MODIFIED then
-        client_of.notify('the text changed meanwhile; nothing was filled')
+        client_of.notify(CHANGED)
       elseif err and err.code ~= REQUEST_CANCELLED then
         client_of.notify(err.message, vim.log.levels.ERROR)
       end
       return
     end
     if not vim.api.nvim_buf_is_valid(buf) or vim.api.nvim_buf_get_changedtick(buf) ~= tick then
-      client_of.notify('the text changed meanwhile; nothing was filled')
+      client_of.notify(CHANGED)
       return
     end
     if #result.holes == 0 then
@@ -129,6 +131,32 @@ function M.doc_comment(selection)
   fill_holes('docComment', selection and hull(selection) or range_of.cursor(), { kind = 'docComment' })
 end
 
+---@param buf integer
+---@param ranges diffcoder.Range[]
+---@param instruction string
+local function rewrite(buf, ranges, instruction)
+  if vim.trim(instruction) ~= '' then
+    infill.start(buf, ranges, { instruction = vim.trim(instruction) })
+  end
+end
+
+---@param buf integer
+---@param ranges diffcoder.Range[]
+local function ask_and_rewrite(buf, ranges)
+  local tick = vim.api.nvim_buf_get_changedtick(buf)
+  -- Neovim's own box keeps the earlier ones: <Up> brings them back. Others let the user go on typing in the text.
+  vim.ui.input({ prompt = 'Rewrite: ' }, function(instruction)
+    if not instruction then
+      return
+    end
+    if not vim.api.nvim_buf_is_valid(buf) or vim.api.nvim_buf_get_changedtick(buf) ~= tick then
+      client_of.notify(CHANGED)
+      return
+    end
+    rewrite(buf, ranges, instruction)
+  end)
+end
+
 --- Rewrites the marked ranges and the selection; without either, the line. Asks for the instruction if there is none.
 ---@param selection? diffcoder.Range[]
 ---@param instruction? string
@@ -143,16 +171,38 @@ function M.rewrite(selection, instruction)
   if #ranges == 0 then
     ranges = { line() }
   end
-  local function start(text)
-    if text and vim.trim(text) ~= '' then
-      infill.start(buf, ranges, { instruction = vim.trim(text) })
-    end
-  end
   if instruction then
-    start(instruction)
+    rewrite(buf, ranges, instruction)
   else
-    -- Neovim's own box keeps the earlier ones: <Up> brings them back.
-    vim.ui.input({ prompt = 'Rewrite: ' }, start)
+    ask_and_rewrite(buf, ranges)
+  end
+end
+
+--- Carries out the server's code action, whose command holds no instruction.
+---@param order { uri: string, version?: integer, range: lsp.Range }
+local function ask_rewrite(order)
+  local buf = vim.uri_to_bufnr(order.uri)
+  local client, reason = client_of.for_ability(buf, 'rewrite')
+  if not client then
+    client_of.notify(assert(reason), vim.log.levels.WARN)
+    return
+  end
+  if vim.fn.bufwinid(buf) == -1 then
+    client_of.notify('the buffer to rewrite is not shown; nothing was filled')
+    return
+  end
+  if order.version and order.version ~= vim.lsp.util.buf_versions[buf] then
+    client_of.notify(CHANGED)
+    return
+  end
+  range_of.end_selection()
+  ask_and_rewrite(buf, { range_of.from_lsp(order.range, range_of.lines_of(buf), client.offset_encoding) })
+end
+
+--- Makes Neovim pass us the command of the server's code action, whatever the client is called.
+function M.listen()
+  vim.lsp.commands[ASK_REWRITE] = function(command)
+    ask_rewrite(command.arguments[1])
   end
 end
 

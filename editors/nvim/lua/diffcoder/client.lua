@@ -28,7 +28,7 @@ function M.for_suggestions(buf)
 end
 
 --- What a server says of itself under `experimental.diffcoder`; older ones know less.
----@alias diffcoder.Ability 'infill'|'score'|'holes'|'status'|'rewrite'
+---@alias diffcoder.Ability 'infill'|'score'|'holes'|'status'|'seen'|'rewrite'
 
 local lacks = {
   infill = 'fill ranges',

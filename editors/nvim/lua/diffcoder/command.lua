@@ -13,14 +13,12 @@ local M = {}
 ---@return diffcoder.Range[] ranges
 ---@return boolean selected
 local function here()
-  local mode = vim.api.nvim_get_mode().mode:sub(1, 1)
-  if mode == 'v' or mode == 'V' or mode == '\22' then
-    local ranges = range_of.selection(vim.fn.getpos('v'), vim.fn.getpos('.'), mode)
-    vim.cmd.normal({ vim.keycode('<Esc>'), bang = true })
+  local ranges = range_of.end_selection()
+  if ranges then
     return ranges, true
   end
-  local ranges = { range_of.cursor() }
-  if mode == 'i' then
+  ranges = { range_of.cursor() }
+  if vim.api.nvim_get_mode().mode:sub(1, 1) == 'i' then
     vim.cmd.stopinsert()
   end
   return ranges, false

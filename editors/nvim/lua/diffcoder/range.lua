@@ -149,6 +149,18 @@ function M.selection(from, to, mode)
   return { range }
 end
 
+--- The selection of visual mode, which ends with it; nothing in other modes.
+---@return diffcoder.Range[]?
+function M.end_selection()
+  local mode = vim.api.nvim_get_mode().mode:sub(1, 1)
+  if mode ~= 'v' and mode ~= 'V' and mode ~= '\22' then
+    return nil
+  end
+  local ranges = M.selection(vim.fn.getpos('v'), vim.fn.getpos('.'), mode)
+  vim.cmd.normal({ vim.keycode('<Esc>'), bang = true })
+  return ranges
+end
+
 --- Remembers `range` as one of those to fill; it moves with the text.
 ---@param buf integer
 ---@param range diffcoder.Range

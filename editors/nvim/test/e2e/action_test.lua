@@ -214,6 +214,75 @@ test('the model is unloaded and loaded, and the status says so', function(child)
   end)
 end)
 
+--- The server's code action as newer servers send it; a choice is up to `_G.choose()`.
+local code_action = [[
+  _G.script['textDocument/codeAction'] = function(params)
+    local title = 'Rewrite with instruction'
+    local order = { uri = params.textDocument.uri, version = _G.version, range = params.range }
+    local command = { title = title, command = 'diffcoder.askRewrite', arguments = { order } }
+    return { { title = title, kind = 'refactor.rewrite.diffcoder.rewrite', command = command } }
+  end
+  _G.script['codeAction/resolve'] = function(params) return params end
+  vim.ui.select = function(items, _, on_choice) _G.choose = function() on_choice(items[1], 1) end end]]
+
+--- Selects the word and waits for the code actions.
+local function offered(child)
+  child:lua(code_action .. '\n_G.version = vim.lsp.util.buf_versions[vim.api.nvim_get_current_buf()]')
+  child:type('3G0fwvegra')
+  t.wait('the code actions', function()
+    return child:lua([[return _G.choose ~= nil]])
+  end)
+end
+
+test('the rewrite among the code actions asks for its instruction, which the server was told', function(child)
+  t.equal(
+    child:lua([[return _G.script_log[1].params.capabilities.experimental.diffcoder]]),
+    { asksInstruction = true },
+    'capabilities'
+  )
+  offered(child)
+  child:lua([[_G.choose()]])
+  t.wait('the box', function()
+    return child:api('nvim_get_mode').mode == 'c'
+  end)
+  child:type('loud<CR>')
+  accept(child)
+  becomes(child, { lines[1], lines[2], 'let x = loud;' })
+  t.equal(
+    child:lua([[return { _G.last_infill.instruction, _G.last_infill.ranges }]]),
+    { 'loud', { { start = { line = 2, character = 8 }, ['end'] = { line = 2, character = 13 } } } },
+    'request'
+  )
+end)
+
+test('a code action for a text that has changed rewrites nothing', function(child)
+  offered(child)
+  child:type('<Esc>ggx')
+  child:lua([[_G.choose()]])
+  child:wait_for_message('the text changed meanwhile; nothing was filled')
+  t.equal(child:lua([[return _G.last_infill]]), vim.NIL, 'requests')
+end)
+
+test('a code action for a buffer that is hidden rewrites nothing', function(child)
+  offered(child)
+  child:type('<Esc>:enew<CR>')
+  child:lua([[_G.choose()]])
+  child:wait_for_message('the buffer to rewrite is not shown; nothing was filled')
+  t.equal(child:lua([[return _G.last_infill]]), vim.NIL, 'requests')
+end)
+
+test('text that changes while the instruction is asked for is left alone', function(child)
+  child:lua([[vim.ui.input = function(_, on_confirm) _G.answer = on_confirm end]])
+  child:type('3Ggw')
+  t.wait('the box', function()
+    return child:lua([[return _G.answer ~= nil]])
+  end)
+  child:type('ggx')
+  child:lua([[_G.answer('loud')]])
+  child:wait_for_message('the text changed meanwhile; nothing was filled')
+  t.equal(child:lua([[return _G.last_infill]]), vim.NIL, 'requests')
+end)
+
 --- With the server and its model.
 local function with_model(name, body)
   t.test(name, { options = { suggestion = { enabled = false }, infill = { max_tokens = 24 } } }, function(child)

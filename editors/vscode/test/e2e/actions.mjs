@@ -9,9 +9,11 @@ import { fillsAt, offsetsAfter } from './files.mjs';
 import { until, Workbench } from './workbench.mjs';
 
 const SCRIPT = fileURLToPath(new URL('scripted_server.mjs', import.meta.url));
+/** What the server offers for a selection. */
+const CODE_ACTIONS = ['Rewrite with instruction', 'Rewrite an older text', 'Rewrite what is elsewhere'];
 const REASON = 'the model scripted was not trained on instructions';
 
-const HOLES = `fn first() -> u32 {
+export const HOLES = `fn first() -> u32 {
     todo!()
 }
 
@@ -43,12 +45,20 @@ export async function open({ tools, vsix, logs, settings }) {
 }
 
 /** Parameters of the messages of a method so far. */
-function messages(bench, method) {
+export function messages(bench, method) {
   const lines = fs.readFileSync(bench.log, 'utf8').trim().split('\n');
   return lines.map((line) => JSON.parse(line)).filter((message) => message.method === method);
 }
 
 const lastInfill = (bench) => messages(bench, 'diffcoder/infill').at(-1).params;
+
+/** From the one that is able to the other; once. */
+export async function changeServer(bench) {
+  bench.setMachine({ 'diffcoder.server.path': bench.unable });
+  await until('the other server runs', () => messages(bench, 'initialize').length === 2);
+  await bench.waitForStatus(/Ready/);
+  await bench.focusEditor();
+}
 
 async function accept(bench) {
   await bench.press('Control+Enter');
@@ -59,6 +69,27 @@ async function accept(bench) {
 async function undone(bench) {
   await bench.press('Control+z');
   assert.equal(await bench.text(), HOLES, 'one undo takes it back');
+}
+
+/** Selects a word of line 10 and chooses among its code actions. By keys, since an older VS Code lets a click through only from a real mouse. */
+async function chooseAction(bench, title) {
+  const asked = () => messages(bench, 'textDocument/codeAction');
+  const before = asked().length;
+  await bench.goTo(10, 9);
+  await bench.press('Shift+Control+ArrowRight');
+  // VS Code asks by itself, for the light bulb: the answer to that closes the list.
+  await until('the light bulb is lit', () => asked().slice(before).some(({ params }) => params.range.end.character === 13));
+  const focused = (text, timeout) => bench.page.locator('.action-widget .monaco-list-row.focused', { hasText: text }).waitFor({ timeout });
+  await until('the code actions are listed', async () => {
+    await bench.press('Control+.');
+    return focused(CODE_ACTIONS[0], 2_000).then(() => true, () => false);
+  });
+  for (const each of CODE_ACTIONS) {
+    await focused(each);
+    if (each === title) break;
+    await bench.press('ArrowDown');
+  }
+  await bench.press('Enter');
 }
 
 /** With the server and the model of the package. */
@@ -124,6 +155,10 @@ export const testsWithModel = {
 /** Opens the box by its key and answers it. */
 async function instruct(bench, text) {
   await bench.press('Control+k', 'Control+Alt+r');
+  await answerBox(bench, text);
+}
+
+async function answerBox(bench, text) {
   const input = bench.quickInput;
   await input.waitFor();
   await bench.page.locator('.quick-input-widget', { hasText: 'Rewrite with Instruction' }).waitFor();
@@ -237,6 +272,30 @@ export const tests = {
     assert.equal(messages(bench, 'diffcoder/infill').length, before);
   },
 
+  async 'the rewrite among the code actions asks for its instruction, which the server was told'(bench) {
+    assert.deepEqual(messages(bench, 'initialize').at(-1).params.capabilities.experimental?.diffcoder, { asksInstruction: true });
+    await chooseAction(bench, 'Rewrite with instruction');
+    await answerBox(bench, 'make it loud');
+    await bench.press('Enter');
+    await bench.waitForStatus(/accept or reject/);
+    const { instruction, ranges } = lastInfill(bench);
+    assert.equal(instruction, 'make it loud');
+    assert.deepEqual(ranges, [{ start: { line: 9, character: 8 }, end: { line: 9, character: 13 } }]);
+    assert.equal(await accept(bench), HOLES.replace('1 + wrogn', '1 + WROGN'));
+    await undone(bench);
+  },
+
+  async 'a code action for a text that is not there any more says so'(bench) {
+    const before = messages(bench, 'diffcoder/infill').length;
+    for (const [title, notice] of [['Rewrite an older text', /The text has changed/], ['Rewrite what is elsewhere', /not in sight/]]) {
+      await chooseAction(bench, title);
+      await bench.waitForStatus(notice);
+      await bench.focusEditor();
+    }
+    await bench.command('Notifications: Clear All Notifications');
+    assert.equal(messages(bench, 'diffcoder/infill').length, before);
+  },
+
   async 'a doc comment goes above its item'(bench) {
     await bench.goTo(5, 4);
     await bench.command('diffcoder: Write Doc Comment');
@@ -258,10 +317,7 @@ export const tests = {
   },
 
   async 'what the model cannot do says why'(bench) {
-    bench.setMachine({ 'diffcoder.server.path': bench.unable });
-    await until('the other server runs', () => messages(bench, 'initialize').length === 2);
-    await bench.waitForStatus(/Ready/);
-    await bench.focusEditor();
+    await changeServer(bench);
     const before = messages(bench, 'diffcoder/infill').length;
     await bench.command('diffcoder: Rewrite with Instruction');
     await bench.waitForStatus(new RegExp(REASON));

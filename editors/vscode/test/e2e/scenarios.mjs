@@ -3,6 +3,7 @@
 import { Workbench } from './workbench.mjs';
 import { files } from './files.mjs';
 import * as actions from './actions.mjs';
+import * as copies from './copies.mjs';
 import * as heat from './heat.mjs';
 import * as suggestions from './suggestions.mjs';
 import * as infill from './infill.mjs';
@@ -27,7 +28,8 @@ export const scenarios = [
   {
     name: 'actions',
     open: (setting) => actions.open({ ...setting, settings: SETTINGS }),
-    tests: actions.tests,
+    // The last ones change the server.
+    tests: { ...copies.tests, ...actions.tests, ...copies.testsOfOthers },
   },
   {
     name: 'first use',

@@ -1,6 +1,7 @@
 // A language server whose answers are fixed, for what must not depend on any model:
 //   node scripted_server.mjs LOG [REASON]
-// Every message it gets goes to LOG, a line each. With a REASON, its model does not take instructions, for that reason.
+// Every message it gets goes to LOG, a line each. With a REASON, its model does not take instructions, for that
+// reason, and it does not want to know what is copied.
 
 import fs from 'node:fs';
 
@@ -61,6 +62,21 @@ function infill(id, { textDocument: { uri }, ranges, instruction, avoidDraft, al
   answer(id, { version: documents.get(uri).version, holes: first, alternatives: others, edit: {}, stats: {} });
 }
 
+/** A rewrite without its instruction: of this text, of an older one, and of a document that nobody has opened. */
+function codeActions({ textDocument: { uri }, range }) {
+  const { version } = documents.get(uri);
+  const action = (title, order) => ({
+    title,
+    kind: 'refactor.rewrite.diffcoder.rewrite',
+    command: { title, command: 'diffcoder.askRewrite', arguments: [order] },
+  });
+  return [
+    action('Rewrite with instruction', { uri, version, range }),
+    action('Rewrite an older text', { uri, version: version - 1, range }),
+    action('Rewrite what is elsewhere', { uri: `${uri}.elsewhere`, version, range }),
+  ];
+}
+
 function answer(id, result) {
   send({ id, result });
 }
@@ -68,9 +84,14 @@ function answer(id, result) {
 function handle({ id, method, params }) {
   switch (method) {
     case 'initialize': {
-      const diffcoder = { infill: true, score: true, holes: true, status: true, rewrite: reason === undefined ? true : { disabled: reason } };
+      const diffcoder = { infill: true, score: true, holes: true, status: true, seen: reason === undefined, rewrite: reason === undefined ? true : { disabled: reason } };
       return answer(id, {
-        capabilities: { positionEncoding: 'utf-16', textDocumentSync: { openClose: true, change: 1 }, experimental: { diffcoder } },
+        capabilities: {
+          positionEncoding: 'utf-16',
+          textDocumentSync: { openClose: true, change: 1 },
+          codeActionProvider: { resolveProvider: true },
+          experimental: { diffcoder },
+        },
         serverInfo: { name: 'scripted', version: '0' },
       });
     }
@@ -78,6 +99,10 @@ function handle({ id, method, params }) {
       return documents.set(params.textDocument.uri, params.textDocument);
     case 'textDocument/didChange':
       return documents.set(params.textDocument.uri, { text: params.contentChanges.at(-1).text, version: params.textDocument.version });
+    case 'textDocument/codeAction':
+      return answer(id, reason === undefined && documents.has(params.textDocument.uri) ? codeActions(params) : []);
+    case 'codeAction/resolve':
+      return answer(id, params);
     case 'diffcoder/holes':
       return answer(id, holes(params));
     case 'diffcoder/infill':

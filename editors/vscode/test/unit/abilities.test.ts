@@ -8,11 +8,11 @@ const t: Translate = (message, ...values) => message.replace(/\{(\d)\}/g, (_, in
 const server = (diffcoder: unknown): ReturnType<typeof abilitiesOf> => abilitiesOf({ experimental: { diffcoder } });
 
 test('an older server or another one can less', () => {
-  const none = { infill: false, score: false, holes: false, status: false, rewrite: undefined };
+  const none = { infill: false, score: false, holes: false, status: false, seen: false, rewrite: undefined };
   assert.deepEqual(abilitiesOf(undefined), none);
   assert.deepEqual(abilitiesOf({ experimental: null }), none);
   assert.deepEqual(server({}), none);
-  assert.deepEqual(server({ infill: true, score: true }), { ...none, infill: true, score: true });
+  assert.deepEqual(server({ infill: true, score: true, seen: true }), { ...none, infill: true, score: true, seen: true });
   assert.deepEqual(server({ infill: 'yes', rewrite: { disabled: 3 } }), none);
 });
 
