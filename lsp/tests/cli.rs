@@ -167,6 +167,14 @@ fn bad_files_and_places_fail_with_one_sentence() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "one\ntwo\n");
 }
 
+/// With the weights in it; optimized, as people get it.
+#[test]
+#[cfg(not(debug_assertions))]
+fn the_binary_stays_small() {
+    let bytes = fs::metadata(env!("CARGO_BIN_EXE_diffcoder-lsp")).unwrap().len();
+    assert!(bytes <= 45_000_000, "{bytes} bytes, of at most 45 MB");
+}
+
 #[test]
 fn wrong_usage_has_its_own_code() {
     for arguments in [
