@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::text::{places, position};
+use crate::text::offset;
 
 /// Answers that a request may get besides a result: the client cancelled it, or the text had changed.
 const USUAL_ERRORS: [i64; 2] = [-32800, -32801];
@@ -45,12 +45,6 @@ impl Documents {
             _ => {}
         }
     }
-}
-
-/// The place of the text that `wanted` names; the slow and obvious way.
-fn offset(text: &str, wanted: &Value, encoding: &str) -> usize {
-    let found = places(text).into_iter().find(|&place| position(text, place, encoding) == *wanted);
-    found.unwrap_or_else(|| panic!("{wanted} is no place of the text"))
 }
 
 fn replay(name: &str) {

@@ -23,6 +23,12 @@ pub(crate) fn position(text: &str, offset: usize, encoding: &str) -> Value {
     json!({ "line": line, "character": character })
 }
 
+/// The place of the text that `wanted`, a position of the protocol, names.
+pub(crate) fn offset(text: &str, wanted: &Value, encoding: &str) -> usize {
+    let found = places(text).into_iter().find(|&place| position(text, place, encoding) == *wanted);
+    found.unwrap_or_else(|| panic!("{wanted} is no place of the text"))
+}
+
 /// Puts `with` in the place of `span`, and returns the entry of `contentChanges` that tells the server so.
 pub(crate) fn replace(
     text: &mut String,

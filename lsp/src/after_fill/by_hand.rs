@@ -62,8 +62,6 @@ fn without_second_end<'a>(fill: &'a str, after: &str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::after_fill::Shape;
 
@@ -117,45 +115,5 @@ mod tests {
         assert_eq!(finish("rust", "fn a() { ⟦b();⟧ }", &["  "]), "fn a() {  }");
         assert_eq!(finish("rust", "fn a() { ⟦b();⟧ }", &["b();"]), "fn a() { b(); }");
         assert_eq!(finish("rust", "fn a() { ⟦b();⟧ }", &["= = ="]), "fn a() { = = = }");
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_outside_a_hole_changes(
-            pieces in prop::collection::vec("[a-z(){};=\n é]{0,12}", 3..8),
-            fills in prop::collection::vec("[a-z(){};=\n é]{0,12}", 4),
-        ) {
-            let mut text = String::new();
-            let mut spans: Vec<Range<usize>> = Vec::new();
-            for (index, piece) in pieces.iter().enumerate() {
-                let start = text.len();
-                text.push_str(piece);
-                // Holes at one place are refused before this step.
-                let is_apart = spans.last().is_none_or(|last| last.end < start);
-                if index % 2 == 1 && is_apart {
-                    spans.push(start..text.len());
-                }
-            }
-            let fills: Vec<Fill<'_>> = spans
-                .iter()
-                .zip(&fills)
-                .map(|(_, text)| Fill { text, is_cut: false, shape: Shape::Free })
-                .collect();
-            let spans = &spans[..fills.len()];
-            let texts = finish_within(&text, spans, &fills, Language::of("rust", ""));
-            prop_assert_eq!(texts.len(), spans.len());
-            // With the drafts back in place it is the document as it was.
-            let mut after = text.clone();
-            for (span, new) in spans.iter().zip(&texts).rev() {
-                after.replace_range(span.clone(), new);
-            }
-            let mut moved = 0isize;
-            for (span, new) in spans.iter().zip(&texts) {
-                let start = span.start.checked_add_signed(moved).unwrap();
-                prop_assert_eq!(&after[start..start + new.len()], new.as_str());
-                moved += new.len() as isize - span.len() as isize;
-            }
-            prop_assert_eq!(after.len(), text.len().checked_add_signed(moved).unwrap());
-        }
     }
 }

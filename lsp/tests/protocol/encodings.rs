@@ -8,7 +8,7 @@ use crate::script::{Act, Script};
 /// Columns before and after `𝄞é` in `let s = "𝄞é";`, in the encoding's units.
 const COLUMNS: [(&str, u32, u32); 3] = [("utf-8", 9, 15), ("utf-16", 9, 12), ("utf-32", 9, 11)];
 
-fn offers(encodings: &[&str]) -> Value {
+pub(crate) fn offers(encodings: &[&str]) -> Value {
     json!({ "general": { "positionEncodings": encodings } })
 }
 

@@ -22,4 +22,8 @@ mod settings;
 mod status;
 mod supersede;
 mod sync;
+#[path = "../../../tests/e2e/text.rs"]
+#[expect(dead_code, reason = "the end-to-end tests change texts as well")]
+mod text;
 mod typed_through;
+mod untouched;

@@ -16,10 +16,12 @@ const FORWARD: Duration = Duration::from_millis(1);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the infiller does with one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Act {
     /// Answers at once.
     Fill(&'static str),
+    /// Answers at once with a text for each hole; behind the last one they begin anew.
+    FillEach(Arc<[String]>),
     /// Answers at once with alternatives of these confidences, as many as are wanted.
     Choose(&'static [(&'static str, f32)]),
     /// Answers when the test opens the gate; until then it polls its token, once each forward.
@@ -62,7 +64,7 @@ pub(crate) struct Script {
 impl Script {
     /// Does the same for every request.
     pub(crate) fn always(act: Act) -> Arc<Self> {
-        Self::by(move |_| act)
+        Self::by(move |_| act.clone())
     }
 
     pub(crate) fn by(act: impl Fn(&Asked) -> Act + Send + Sync + 'static) -> Arc<Self> {
@@ -185,6 +187,13 @@ impl Infiller for Scripted {
                 }
                 Ok(infill(text, request))
             }
+            Act::FillEach(texts) => {
+                let mut infill = infill("", request);
+                for (hole, text) in infill.holes.iter_mut().zip(texts.iter().cycle()) {
+                    hole.text.clone_from(text);
+                }
+                Ok(infill)
+            }
             Act::FillWith(text, percent) => {
                 let mut infill = infill(text, request);
                 for hole in &mut infill.holes {
@@ -241,6 +250,7 @@ impl Infiller for Scripted {
             Act::Panic(message) => panic!("{message}"),
             Act::FillWhenOpened(_) => self.wait_for_gate(cancel)?,
             Act::Fill(_)
+            | Act::FillEach(_)
             | Act::FillWith(..)
             | Act::FillLines(..)
             | Act::Choose(_)
