@@ -150,6 +150,10 @@ impl Session {
         question: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let mut has_left = self.has_left.subscribe();
+        // Nor is anybody there to ask.
+        if *has_left.borrow() {
+            return Err(RequestError::ShuttingDown.into());
+        }
         tokio::select! {
             biased;
             answer = question => answer,

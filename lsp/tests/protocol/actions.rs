@@ -40,6 +40,16 @@ fn named<'a>(actions: &'a [Value], name: &str) -> &'a Value {
     actions.iter().find(is_it).unwrap_or_else(|| panic!("no {name} among {actions:?}"))
 }
 
+/// Reads progress from its token to its end; returns its title.
+async fn progress(client: &mut Client) -> Value {
+    let token = client.said("window/workDoneProgress/create").await["token"].clone();
+    let [begun, ended] = [client.said("$/progress").await, client.said("$/progress").await];
+    assert_eq!((&begun["token"], &ended["token"]), (&token, &token));
+    assert_eq!(begun["value"]["kind"], "begin");
+    assert_eq!(ended["value"], json!({ "kind": "end" }));
+    begun["value"]["title"].clone()
+}
+
 #[tokio::test]
 async fn what_can_be_done_at_a_place_is_offered_without_asking_the_model() {
     let script = Script::always(Act::Fill("x"));
@@ -135,6 +145,7 @@ async fn a_chosen_action_becomes_one_versioned_edit() {
     ] {
         let actions = offered(&mut client, params(place)).await;
         let resolved = client.call(RESOLVE, named(&actions, name).clone()).await.unwrap();
+        assert_eq!(progress(&mut client).await, named(&actions, name)["title"]);
         let change = &resolved["edit"]["documentChanges"][0];
         assert_eq!(change["textDocument"], document);
         let found: Vec<Value> = change["edits"]
@@ -164,6 +175,7 @@ async fn a_repair_fills_what_is_under_the_diagnostic_with_something_else() {
         "{edits}"
     );
     assert!(script.requests()[0].avoid_draft);
+    assert_eq!(progress(&mut client).await, "Repair what is unlikely");
     client.finish().await;
 }
 
@@ -193,6 +205,7 @@ async fn an_edit_moves_with_changes_outside_its_lines_and_is_refused_for_others(
             }
             None => assert_eq!(code(&answer), CONTENT_MODIFIED, "{change}"),
         }
+        assert_eq!(progress(&mut client).await, "Infill selection");
         client.finish().await;
     }
 }
@@ -221,6 +234,7 @@ async fn progress_is_shown_and_its_cancel_stops_the_model() {
     client.cancel(id).await;
     assert_eq!(code(&client.answer(id).await), REQUEST_CANCELLED);
     script.cancelled(2).await;
+    assert_eq!(progress(&mut client).await, "Infill selection");
     // A cancel for what is over is ignored.
     client.notify("window/workDoneProgress/cancel", json!({ "token": token })).await;
     client.finish().await;
@@ -252,6 +266,7 @@ async fn what_comes_to_nothing_says_so() {
         let (code, message) = answer.unwrap_err();
         assert_eq!(code, REQUEST_FAILED);
         assert!(message.contains("nothing else to put there"), "{message}");
+        assert_eq!(progress(&mut client).await, named(&actions, name)["title"]);
     }
     let mut strange = named(&actions, "fillAll").clone();
     strange["data"] = json!({ "action": "fly" });
@@ -259,5 +274,6 @@ async fn what_comes_to_nothing_says_so() {
     let mut old = named(&actions, "fillAll").clone();
     old["data"]["order"]["version"] = json!(7);
     assert_eq!(code(&client.call(RESOLVE, old).await), CONTENT_MODIFIED);
+    assert_eq!(progress(&mut client).await, "Fill all holes here");
     client.finish().await;
 }

@@ -47,6 +47,8 @@ async fn edits_go_through_the_client_and_its_refusal_is_an_error() {
     let (code, message) = refused.unwrap_err();
     assert_eq!(code, REQUEST_FAILED);
     assert!(message.contains("read-only"), "{message}");
+    let refused = client.said("workspace/applyEdit").await;
+    assert_eq!(refused["label"], "Fill all holes here");
     client.finish().await;
 }
 

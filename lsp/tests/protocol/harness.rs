@@ -45,9 +45,11 @@ pub(crate) struct Client {
     unread_anonymous: Vec<(i64, String)>,
     /// What the server said that it can do.
     pub(crate) capabilities: Value,
-    /// Parameters of every `$/diffcoder/frame` so far.
+    /// Parameters of every `$/diffcoder/frame` that the test has not taken.
     pub(crate) frames: Vec<Value>,
-    /// Requests of the server, and its notifications of progress, in order.
+    /// What the test's requests have named for frames to come under.
+    frame_tokens: Vec<Value>,
+    /// Requests of the server, and its notifications of progress, in order, that the test has not read.
     said: Vec<Value>,
     /// Answers to the server's requests, not sent yet.
     replies: Vec<Value>,
@@ -88,6 +90,7 @@ impl Client {
             unread_anonymous: Vec::new(),
             capabilities: Value::Null,
             frames: Vec::new(),
+            frame_tokens: Vec::new(),
             said: Vec::new(),
             replies: Vec::new(),
             applies: true,
@@ -137,6 +140,7 @@ impl Client {
     /// Sends a request without waiting for its answer; returns its id.
     pub(crate) async fn send(&mut self, method: &str, params: Value) -> i64 {
         let id = self.expect_answer_to_next_id();
+        self.frame_tokens.extend(params.get("frameToken").cloned());
         let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         self.send_body(&body.to_string()).await;
         id
@@ -239,14 +243,14 @@ impl Client {
                 None => self.receive(method).await,
             }
         };
-        self.reply(&message);
+        self.replies.extend(self.reply_to(&message));
         for reply in std::mem::take(&mut self.replies) {
             self.send_body(&reply.to_string()).await;
         }
     }
 
-    /// Answers a request of the server as an editor does.
-    fn reply(&mut self, message: &Value) {
+    /// What an editor answers to a request of the server; `None` leaves it to the test.
+    fn reply_to(&self, message: &Value) -> Option<Value> {
         let result = match message["method"].as_str().unwrap() {
             "workspace/applyEdit" if self.applies => json!({ "applied": true }),
             "workspace/applyEdit" => json!({ "applied": false, "failureReason": "read-only" }),
@@ -255,19 +259,18 @@ impl Client {
                 let actions = &message["params"]["actions"];
                 self.choice.map_or(Value::Null, |index| actions[index].clone())
             }
-            // The test answers it itself.
-            _ => return self.requests.push(message.clone()),
+            _ => return None,
         };
-        self.replies.push(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }));
+        Some(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }))
     }
 
     fn file(&mut self, message: Value) {
         if message["method"].is_string() && message.get("id").is_some() {
-            if !self.leaves_questions {
-                self.reply(&message);
+            match self.reply_to(&message).filter(|_| !self.leaves_questions) {
+                None if !self.leaves_questions => return self.requests.push(message),
+                reply => self.replies.extend(reply),
             }
-            self.said.push(message);
-            return;
+            return self.said.push(message);
         }
         if message["method"] == "$/progress" {
             self.said.push(message);
@@ -287,10 +290,14 @@ impl Client {
             }
             (None, Some(error)) => self.unread_anonymous.push(error),
             (None, None) if message["method"] == "$/diffcoder/frame" => {
+                let token = &message["params"]["token"];
+                assert!(self.frame_tokens.contains(token), "nobody asked for {message}");
                 self.frames.push(message["params"].clone());
             }
             (None, None) if message["method"] == "$/diffcoder/status" => {
-                self.statuses.push(message["params"].clone());
+                let status = message["params"].clone();
+                assert_ne!(self.statuses.last(), Some(&status), "the same status again");
+                self.statuses.push(status);
             }
             (None, None) if message["method"] == "window/showMessage" => {
                 self.shown.push(message["params"]["message"].as_str().unwrap().to_owned());
@@ -385,6 +392,8 @@ impl Drop for Client {
         assert!(self.unread.is_empty(), "answers that the test did not read: {:?}", self.unread);
         assert!(self.shown.is_empty(), "messages that the test did not read: {:?}", self.shown);
         assert!(self.requests.is_empty(), "requests without an answer: {:?}", self.requests);
+        assert!(self.said.is_empty(), "what the server said unread: {:?}", self.said);
+        assert!(self.frames.is_empty(), "frames that the test did not read: {:?}", self.frames);
         assert!(
             self.unread_anonymous.is_empty(),
             "errors that the test did not read: {:?}",
