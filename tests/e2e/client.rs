@@ -1,6 +1,6 @@
 //! An editor's side of the connection. It fails the test on any message unread and any request unanswered.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -31,8 +31,10 @@ pub(crate) struct Client {
     unread_anonymous: Vec<(i64, String)>,
     /// What the server logged for the client: `window/logMessage` and `$/logTrace`.
     log: Vec<Value>,
-    /// What the server's own questions are answered with, in order.
-    answers: VecDeque<Value>,
+    /// The server's own questions that the test has not answered.
+    questions: Vec<Value>,
+    /// What the test's requests have named for frames to come under.
+    frame_tokens: Vec<Value>,
     has_ended: bool,
 }
 
@@ -71,7 +73,8 @@ impl Client {
             unread: BTreeMap::new(),
             unread_anonymous: Vec::new(),
             log: Vec::new(),
-            answers: VecDeque::new(),
+            questions: Vec::new(),
+            frame_tokens: Vec::new(),
             has_ended: false,
         }
     }
@@ -105,9 +108,15 @@ impl Client {
         self.send_message(&json!({ "jsonrpc": "2.0", "method": method, "params": params }));
     }
 
-    /// Answers the server's questions with the `result`s of these; a server that asks without one fails the test.
-    pub(crate) fn give_answers(&mut self, answers: VecDeque<Value>) {
-        self.answers = answers;
+    /// Waits for the server's next question and answers it; returns it.
+    pub(crate) fn answer_question(&mut self, result: &Value) -> Value {
+        while self.questions.is_empty() {
+            self.receive("a question of the server");
+        }
+        let question = self.questions.remove(0);
+        let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": result });
+        self.send_message(&answer);
+        question
     }
 
     /// Sends a message of another session as it is. Ids of later requests do not collide with its.
@@ -116,6 +125,7 @@ impl Client {
             self.last_id = self.last_id.max(id + 1_000_000);
             self.unanswered.insert(id);
         }
+        self.frame_tokens.extend(message["params"].get("frameToken").cloned());
         self.send_message(message);
     }
 
@@ -124,6 +134,7 @@ impl Client {
         self.last_id += 1;
         let id = self.last_id;
         self.unanswered.insert(id);
+        self.frame_tokens.extend(params.get("frameToken").cloned());
         self.send_message(
             &json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }),
         );
@@ -170,12 +181,8 @@ impl Client {
     }
 
     fn file(&mut self, message: &Value) {
-        if let (Some(_), Some(id)) = (message.get("method"), message.get("id")) {
-            let answer = self.answers.pop_front();
-            let answer =
-                answer.unwrap_or_else(|| panic!("a question without an answer: {message}"));
-            self.send_message(&json!({ "jsonrpc": "2.0", "id": id, "result": answer["result"] }));
-            return;
+        if message.get("method").is_some() && message.get("id").is_some() {
+            return self.questions.push(message.clone());
         }
         let error = message.get("error").map(|error| {
             (error["code"].as_i64().unwrap(), error["message"].as_str().unwrap().to_owned())
@@ -187,8 +194,10 @@ impl Client {
             }
             (None, Some(error)) => self.unread_anonymous.push(error),
             (None, None) if message["method"] == "$/diffcoder/status" => {}
-            // Only who sends a frame token is sent any.
-            (None, None) if message["method"] == "$/diffcoder/frame" => {}
+            (None, None) if message["method"] == "$/diffcoder/frame" => {
+                let token = &message["params"]["token"];
+                assert!(self.frame_tokens.contains(token), "nobody asked for {message}");
+            }
             (None, None)
                 if message["method"] == "window/logMessage"
                     || message["method"] == "$/logTrace" =>
@@ -282,6 +291,7 @@ impl Drop for Client {
         assert!(self.has_ended, "the test did not wait for the server's end");
         assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered);
         assert!(self.unread.is_empty(), "answers that the test did not read: {:?}", self.unread);
+        assert!(self.questions.is_empty(), "questions without an answer: {:?}", self.questions);
         assert!(
             self.unread_anonymous.is_empty(),
             "errors that the test did not read: {:?}",
