@@ -26,9 +26,7 @@ fn main() -> ExitCode {
         Some(Command::Doctor(args)) => cli::doctor::run(args, &mut config),
         Some(Command::Stats(args)) => cli::stats::run(args),
         Some(Command::Generated) => cli::settings::print_generated(),
-        Some(Command::Bench(BenchCommand::Replay(args))) => {
-            cli::bench::run(args, line.model.as_deref(), line.related_tokens)
-        }
+        Some(Command::Bench(BenchCommand::Replay(args))) => cli::bench::run(args, &line),
     };
     cli::exit_code(result)
 }

@@ -1,5 +1,6 @@
 //! A server in a process of its own, and the messages to and from it.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -32,19 +33,9 @@ pub(crate) struct Connection {
 impl Connection {
     /// Starts `binary` as a server and says hello; positions are in bytes.
     /// The folder that this command runs in is the workspace.
-    pub(crate) fn start(
-        binary: &Path,
-        model: Option<&Path>,
-        related_tokens: Option<usize>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn start(binary: &Path, arguments: &[OsString]) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
-        if let Some(model) = model {
-            command.arg("--model").arg(model);
-        }
-        if let Some(tokens) = related_tokens {
-            command.arg("--related-tokens").arg(tokens.to_string());
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child =
             command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
