@@ -120,6 +120,25 @@ async fn frames_come_under_the_token_and_end_with_the_last_state_of_every_hole()
     client.finish().await;
 }
 
+/// A slow machine has more time for as many frames: the bound is as tight there or looser.
+#[tokio::test]
+async fn frames_come_fifteen_times_a_second_at_most_and_the_last_one_comes() {
+    const N_FORWARDS: usize = 250;
+    const INTERVAL: Duration = Duration::from_millis(66);
+    let mut client = Client::start(&Script::always(Act::Denoise("x", N_FORWARDS))).await;
+    client.open(URI, "a = ;\n").await;
+    let mut params = params(&[range((0, 4), (0, 4))]);
+    params["frameToken"] = json!(1);
+    let asked = Instant::now();
+    client.call(METHOD, params).await.unwrap();
+    let n_intervals = asked.elapsed().as_millis() / INTERVAL.as_millis();
+    let frames = std::mem::take(&mut client.frames);
+    // One at the beginning of the first interval, and the last one whenever it comes.
+    assert!(frames.len() as u128 <= n_intervals + 2, "{} in {n_intervals}", frames.len());
+    assert_eq!(frames.last().unwrap()["forwards"], N_FORWARDS);
+    client.finish().await;
+}
+
 #[tokio::test]
 async fn a_text_that_has_moved_on_is_content_modified() {
     let script = Script::always(Act::FillWhenOpened("x"));

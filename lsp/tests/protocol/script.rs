@@ -22,6 +22,8 @@ pub(crate) enum Act {
     Fill(&'static str),
     /// Answers at once with a text for each hole; behind the last one they begin anew.
     FillEach(Arc<[String]>),
+    /// Answers after so many forwards of a millisecond at least, each with a frame.
+    Denoise(&'static str, usize),
     /// Answers at once with alternatives of these confidences, as many as are wanted.
     Choose(&'static [(&'static str, f32)]),
     /// Answers when the test opens the gate; until then it polls its token, once each forward.
@@ -194,6 +196,13 @@ impl Infiller for Scripted {
                 }
                 Ok(infill)
             }
+            Act::Denoise(text, n_forwards) => {
+                for forwards in 1..=n_forwards {
+                    std::thread::sleep(FORWARD);
+                    on_frame(&Frame { hole: 0, forwards, cells: vec![FrameCell::Masked] });
+                }
+                Ok(infill(text, request))
+            }
             Act::FillWith(text, percent) => {
                 let mut infill = infill(text, request);
                 for hole in &mut infill.holes {
@@ -251,6 +260,7 @@ impl Infiller for Scripted {
             Act::FillWhenOpened(_) => self.wait_for_gate(cancel)?,
             Act::Fill(_)
             | Act::FillEach(_)
+            | Act::Denoise(..)
             | Act::FillWith(..)
             | Act::FillLines(..)
             | Act::Choose(_)
