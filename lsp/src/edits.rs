@@ -60,7 +60,7 @@ pub(crate) fn of_now(
     Ok(of_version(uri.clone(), now.document.version, ranges.zip(texts)))
 }
 
-/// Where `spans` of `old` stand in `new`; `None` if a change touches one of their lines.
+/// Where `spans` of `old` stand in `new`; `None` if a change touches one of them.
 fn moved(old: &str, new: &str, spans: &[Span<usize>]) -> Option<Vec<Span<usize>>> {
     let (old_lines, new_lines) = (Lines::of(old), Lines::of(new));
     let ops = capture_diff_slices(Algorithm::Myers, &old_lines.lines, &new_lines.lines);
@@ -77,10 +77,37 @@ fn moved(old: &str, new: &str, spans: &[Span<usize>]) -> Option<Vec<Span<usize>>
                     let start = start + span.start - old_lines.starts[first];
                     Some(start..start + span.len())
                 }
+                DiffOp::Replace { old_index, old_len, new_index, new_len }
+                    if old_index <= first && last < old_index + old_len =>
+                {
+                    let (from, to) = (old_lines.starts[old_index], new_lines.starts[new_index]);
+                    let old = &old[from..old_lines.end(old_index + old_len - 1)];
+                    let new = &new[to..new_lines.end(new_index + new_len - 1)];
+                    let place = moved_within(old, new, span.start - from..span.end - from)?;
+                    Some(to + place.start..to + place.end)
+                }
                 _ => None,
             })
         })
         .collect()
+}
+
+/// Where `span` of `old` stands in `new`, whose beginning and end are the same; `None` if what is between them, the only
+/// change, touches it.
+fn moved_within(old: &str, new: &str, span: Span<usize>) -> Option<Span<usize>> {
+    let shorter = old.len().min(new.len());
+    let same = |a: &mut dyn Iterator<Item = (u8, u8)>| a.take_while(|(a, b)| a == b).count();
+    let before = same(&mut old.bytes().zip(new.bytes()));
+    let after = same(&mut old.bytes().rev().zip(new.bytes().rev())).min(shorter - before);
+    // What begins or ends where the change does may be part of it.
+    if span.end < before {
+        Some(span)
+    } else if span.start > old.len() - after {
+        let place = |at: usize| new.len() - (old.len() - at);
+        Some(place(span.start)..place(span.end))
+    } else {
+        None
+    }
 }
 
 /// A text by its lines; the empty one after a last line end is one.
@@ -98,6 +125,11 @@ impl<'a> Lines<'a> {
             Some(start)
         });
         Self { starts: starts.collect(), lines }
+    }
+
+    /// Where a line's text ends.
+    fn end(&self, line: usize) -> usize {
+        self.starts[line] + self.lines[line].len()
     }
 
     /// The line of the byte `offset`.
@@ -129,11 +161,31 @@ mod tests {
     }
 
     #[test]
-    fn a_change_in_its_lines_loses_the_place() {
-        assert_eq!(moved_word("three", "one\ntwo\nthree!\nfour\n"), None);
+    fn a_change_in_the_place_or_at_its_edge_loses_it() {
+        for new in ["three!", "!three", "thre", "thrxee", "tree"] {
+            assert_eq!(moved_word("three", &format!("one\ntwo\n{new}\nfour\n")), None, "{new}");
+        }
         assert_eq!(moved_word("three", "one\ntwo\nfour\n"), None);
         assert_eq!(moved_word("two\nthree", "one\ntwo\nnew\nthree\nfour\n"), None);
         assert_eq!(moved_word("three", ""), None);
+    }
+
+    #[test]
+    fn changes_elsewhere_in_its_line_move_the_place() {
+        let old = "é = f(a, hole);\n";
+        let at = old.find("hole").unwrap();
+        for (new, expected) in [
+            ("é = f(abc, hole);\n", Some("hole")),
+            ("longer = f(a, hole);\n", Some("hole")),
+            ("è = f(a, hole);\n", Some("hole")),
+            ("é = f(a, hole).more();\n", Some("hole")),
+            ("// above\né = f(a, hole);\n", Some("hole")),
+            ("é = f(x, hole)?;\n", None),
+            ("é = f(a, holes);\n", None),
+        ] {
+            let spans = moved(old, new, std::slice::from_ref(&(at..at + 4)));
+            assert_eq!(spans.map(|spans| &new[spans[0].clone()]), expected, "{new}");
+        }
     }
 
     #[test]

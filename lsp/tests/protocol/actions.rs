@@ -180,11 +180,12 @@ async fn a_repair_fills_what_is_under_the_diagnostic_with_something_else() {
 }
 
 #[tokio::test]
-async fn an_edit_moves_with_changes_outside_its_lines_and_is_refused_for_others() {
+async fn an_edit_moves_with_changes_outside_of_it_and_is_refused_for_others() {
     for (change, expected) in [
         (edit((0, 0), (0, 0), "first\n"), Some(range((2, 4), (2, 5)))),
         (edit((2, 0), (2, 1), "z\nz"), Some(range((1, 4), (1, 5)))),
-        (edit((1, 0), (1, 0), "x"), None),
+        (edit((1, 0), (1, 0), "x"), Some(range((1, 5), (1, 6)))),
+        (edit((1, 5), (1, 5), "2"), None),
         (edit((1, 4), (1, 5), "2"), None),
     ] {
         let script = Script::always(Act::FillWhenOpened("new"));
