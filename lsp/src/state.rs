@@ -167,6 +167,11 @@ impl Session {
         self.worker.distrust();
     }
 
+    /// Whether the editor has said that it does not trust the workspace.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.state.lock().is_distrusted
+    }
+
     /// Why the document gets no suggestion, whatever the model would say.
     pub(crate) fn refuses(
         &self,
@@ -174,7 +179,7 @@ impl Session {
         trigger: &InlineCompletionTriggerKind,
     ) -> Option<Nothing> {
         let settings = &snapshot.settings;
-        if self.state.lock().is_distrusted {
+        if self.is_distrusted() {
             Some(Nothing::Untrusted)
         } else if !settings.enable {
             Some(Nothing::Disabled(snapshot.document.language_id.clone()))

@@ -70,8 +70,17 @@ fn is_list(tree: &Tree, at: usize) -> bool {
     })
 }
 
-/// Whether a block follows `line`.
+/// What comments at the end of a line begin with.
+const COMMENTS: [&str; 4] = [" #", "\t#", " //", "\t//"];
+
+/// Whether a block follows `line`, whatever comment stands at its end.
 pub(super) fn opens_block(line: &str, language: Option<&Language>) -> bool {
+    let code = COMMENTS.iter().filter_map(|mark| line.find(mark)).min();
+    opens_block_bare(line, language)
+        || code.is_some_and(|end| opens_block_bare(&line[..end], language))
+}
+
+fn opens_block_bare(line: &str, language: Option<&Language>) -> bool {
     let line = line.trim();
     let ends = |end: &&'static str| {
         line.strip_suffix(*end).is_some_and(|before| {

@@ -40,6 +40,36 @@ pub(super) fn is_closer(char: char) -> bool {
     matches!(char, ')' | ']' | '}')
 }
 
+/// Where the statement that ends with `text` begins: the line in which the brackets were opened that its last line closes.
+pub(super) fn statement_line(text: &str) -> &str {
+    let mut depth = 0_usize;
+    let mut start = text.len();
+    for line in text.rsplit('\n') {
+        start -= line.len();
+        for bracket in in_text(line, 0).iter().rev() {
+            depth = if bracket.is_open { depth.saturating_sub(1) } else { depth + 1 };
+        }
+        if depth == 0 || start == 0 {
+            return line;
+        }
+        start -= 1;
+    }
+    text
+}
+
+/// Whether the last bracket of `before` that is open is a round or a square one: lines within are indented as one likes.
+pub(super) fn goes_on(before: &[Bracket]) -> bool {
+    let mut depth = 0_usize;
+    for bracket in before.iter().rev() {
+        match (bracket.is_open, depth) {
+            (true, 0) => return bracket.closer != '}',
+            (true, _) => depth -= 1,
+            (false, _) => depth += 1,
+        }
+    }
+    false
+}
+
 /// Whether `text` closes once too often with `closer`.
 pub(super) fn has_lonely_closer(text: &str, closer: char) -> bool {
     let mut depth = 0_usize;

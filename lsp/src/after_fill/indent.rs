@@ -17,10 +17,12 @@ const TAB_COLUMNS: usize = 4;
 pub(super) struct Around<'a> {
     /// The line left of the hole.
     pub(super) line: &'a str,
-    /// The last line above it with text on it.
+    /// The line above it in which the last statement begins.
     pub(super) above: &'a str,
     /// Whether a block follows the line above.
     pub(super) above_opens: bool,
+    /// Whether a statement goes on at the hole.
+    pub(super) goes_on: bool,
     /// What the file uses.
     pub(super) unit: Unit,
 }
@@ -98,7 +100,9 @@ pub(super) fn fit(fill: &str, around: &Around<'_>) -> String {
         let wanted =
             columns(around.above) + if around.above_opens { around.unit.columns() } else { 0 };
         let have = at + head;
-        let goal = if have > wanted {
+        let goal = if around.goes_on && at == 0 {
+            have
+        } else if have > wanted {
             // Deeper than the line above allows: the model has repeated blanks that stand there already.
             wanted.max(at)
         } else if have < wanted && around.above_opens && !begins_with_closer(first) {
@@ -233,7 +237,7 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, above: &str, unit: Unit, fill: &str, expected: &str) {
-        let around = Around { line, above, above_opens: opens(above), unit };
+        let around = Around { line, above, above_opens: opens(above), goes_on: false, unit };
         assert_eq!(fit(fill, &around), expected, "{fill:?} after {line:?}");
     }
 
@@ -262,7 +266,8 @@ mod tests {
             ("    ", "", "/// a(\n    ///     b,"),
             ("  f(a", "", ",\n      "),
         ] {
-            let around = Around { line, above, above_opens: false, unit: Unit::Spaces(4) };
+            let around =
+                Around { line, above, above_opens: false, goes_on: false, unit: Unit::Spaces(4) };
             assert_eq!(fit(fill, &around), fill);
         }
     }

@@ -158,16 +158,22 @@ impl Site {
 
     /// The last line above the hole's with text on it.
     fn above(&self) -> &str {
-        let lines = &self.before[..self.before.len() - self.line().len()];
-        lines.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default()
+        self.lines_above().rsplit('\n').next().unwrap_or_default()
+    }
+
+    /// What stands above the hole's line, without blank lines at its end.
+    fn lines_above(&self) -> &str {
+        self.before[..self.before.len() - self.line().len()].trim_end()
     }
 
     /// What the lines of `fill` have to go by; its own kind of indentation where the file has none.
     pub(super) fn around(&self, fill: &str) -> Around<'_> {
-        let above = self.above();
-        let above_opens = adaptive::opens_block(above, self.language);
+        let last = self.above();
+        let above_opens = adaptive::opens_block(last, self.language);
+        let above = brackets::statement_line(self.lines_above());
+        let goes_on = last.ends_with('\\') || brackets::goes_on(&self.brackets_before);
         let unit = self.unit.or_else(|| Unit::of(fill)).unwrap_or(Unit::Spaces(4));
-        Around { line: self.line(), above, above_opens, unit }
+        Around { line: self.line(), above, above_opens, goes_on, unit }
     }
 
     /// Whether a comment or a string goes on at both sides of the hole.

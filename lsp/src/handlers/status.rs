@@ -14,8 +14,11 @@ pub(crate) async fn unload(session: &Session) -> Result<StatusResult, RequestErr
     Ok(status::of(session))
 }
 
-/// Loads the model afresh.
+/// Loads the model afresh; not for a workspace that is not trusted, where nothing will be asked of it.
 pub(crate) async fn reload(session: &Session) -> Result<StatusResult, RequestError> {
+    if session.is_distrusted() {
+        return Err(RequestError::Untrusted);
+    }
     session.reconfigure(|config| _ = config.refresh());
     session.worker.reload().await;
     Ok(status::of(session))
