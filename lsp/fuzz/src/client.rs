@@ -20,6 +20,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(2);
 const PIPE_BYTES: usize = 1 << 20;
+/// Not all of the workspace's definitions fit.
+const RELATED_TOKENS: usize = 60;
 
 /// How the client treats the server's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,7 @@ pub fn converse(says: &[Say], n_answers: usize, manners: Manners) -> (Vec<Value>
     runtime.block_on(async {
         let (output, server_input) = tokio::io::duplex(PIPE_BYTES);
         let (server_output, input) = tokio::io::duplex(PIPE_BYTES);
-        let server = tokio::spawn(serve(server_input, server_output, backend()));
+        let server = tokio::spawn(serve(server_input, server_output, backend(says)));
         let (heard, messages) = unbounded_channel();
         tokio::spawn(listen(input, heard));
         let mut client = Client { output, messages, received: Vec::new(), n_answers: 0, manners };
@@ -152,9 +154,12 @@ fn agree(request: &Value) -> Value {
     }
 }
 
-fn backend() -> Backend {
-    let load = |dir: Option<&Path>| match dir {
-        None => Ok(Box::new(Scripted) as Box<dyn Infiller>),
+fn backend(says: &[Say]) -> Backend {
+    // Bytes of a client that nobody has looked at may name any folder of this machine as the workspace.
+    let is_raw = says.iter().any(|say| matches!(say, Say::Bytes(_)));
+    let related_tokens = if is_raw { 0 } else { RELATED_TOKENS };
+    let load = move |dir: Option<&Path>| match dir {
+        None => Ok(Box::new(Scripted { related_tokens }) as Box<dyn Infiller>),
         Some(dir) => Err(format!("there is no model at {}", dir.display())),
     };
     Backend {

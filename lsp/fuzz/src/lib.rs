@@ -6,3 +6,4 @@ pub mod expected;
 pub mod mutator;
 pub mod scripted;
 pub mod text;
+pub mod workspace;

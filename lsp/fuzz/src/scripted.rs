@@ -8,6 +8,8 @@ use diffcoder_engine::infiller::{
     LikelyToken, Score, ScoreRequest, ScoredToken, Segment, Task,
 };
 
+use crate::workspace::NOT_TO_BE_READ;
+
 const FORWARD: Duration = Duration::from_micros(200);
 const N_FORWARDS: usize = 8;
 
@@ -27,7 +29,10 @@ const FILLS: [&str; 10] = [
 
 /// The model of the fuzz targets.
 #[derive(Clone, Copy, Debug)]
-pub struct Scripted;
+pub struct Scripted {
+    /// Tokens of other files that it has use for.
+    pub related_tokens: usize,
+}
 
 /// A number that depends on `text` alone.
 fn number(text: &str) -> usize {
@@ -69,6 +74,9 @@ impl Infiller for Scripted {
             .collect();
         assert_eq!(2 * drafts.len() + 1, request.segments.len(), "holes stand between texts");
         assert!(request.alternatives >= 1, "nothing is asked for");
+        for related in &request.related {
+            assert!(!related.text.contains(NOT_TO_BE_READ), "{} was read", related.path);
+        }
         work(number(before), cancel)?;
         let fills = |shift: usize| -> Vec<HoleFill> {
             let fill = |(hole, draft): (usize, &&str)| HoleFill {
@@ -110,6 +118,10 @@ impl Infiller for Scripted {
 
     fn refusal(&self, _: Task) -> Option<String> {
         None
+    }
+
+    fn related_tokens(&self) -> usize {
+        self.related_tokens
     }
 
     fn model_name(&self) -> &str {

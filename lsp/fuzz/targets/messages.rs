@@ -1,7 +1,7 @@
 //! Anything that a client may send: the server answers each request once and ends, and never panics or hangs.
 //!
 //! The first byte says how the client behaves. After `r` all bytes are sent as they are; otherwise each line is a
-//! message, and a line `@` is a pause.
+//! message, and a line `@` is a pause. There, `file:///w` is the folder `workspace/`.
 
 #![no_main]
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 use diffcoder_fuzz::client::{Manners, Say, converse};
 use diffcoder_fuzz::expected::Expected;
 use diffcoder_fuzz::mutator::mutate;
+use diffcoder_fuzz::workspace::placed;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 const INITIALIZE: &[u8] = b"\"initialize\"";
@@ -34,8 +35,9 @@ fuzz_target!(|data: &[u8]| {
             says.push(Say::Pause);
             continue;
         }
-        expected.add(line);
-        says.push(Say::Body(line.to_vec()));
+        let body = placed(line);
+        expected.add(&body);
+        says.push(Say::Body(body));
         if line.windows(INITIALIZE.len()).any(|part| part == INITIALIZE) {
             // The server may refuse what comes before it has answered.
             says.push(Say::Await(PATIENCE));
