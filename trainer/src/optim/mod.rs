@@ -8,6 +8,7 @@ pub mod muon;
 use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var, bail};
+use rayon::prelude::*;
 
 use adamw::AdamWSettings;
 use muon::MuonSettings;
@@ -78,7 +79,7 @@ impl Optimizer {
     ) -> Result<()> {
         self.updates += 1;
         let adamw = &self.settings.adamw;
-        let mut matrices = Vec::new();
+        let (mut matrices, mut others) = (Vec::new(), Vec::new());
         for (name, moments) in moments_of(&mut self.moments, gradients) {
             let (Some(variable), Some(gradient)) = (variables.get(name), gradients.get(name))
             else {
@@ -93,9 +94,13 @@ impl Optimizer {
                     *moment = vec![0.0; variable.elem_count()];
                 }
             }
-            let numbers = (lr, gradient_scale, self.updates);
-            adamw::update(adamw, variable, gradient, moments, numbers)?;
+            others.push((variable, gradient, moments));
         }
+        // All at once: most tensors are too small to keep every core busy by themselves.
+        let numbers = (lr, gradient_scale, self.updates);
+        others.into_par_iter().try_for_each(|(variable, gradient, moments)| {
+            adamw::update(adamw, variable, gradient, moments, numbers)
+        })?;
         if let Some(settings) = &self.settings.muon {
             let decay = if adamw.decay.covers(2) { adamw.weight_decay } else { 0.0 };
             muon::update(settings, matrices, (lr, decay, gradient_scale))?;
