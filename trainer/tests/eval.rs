@@ -103,6 +103,10 @@ fn nothing_is_run_without_leave_and_refusals_name_the_mend() {
         (&["--suite", "multi-hole", "--sweep", "--out", "x"], "--sweep"),
         (&["--suite", "bpb", "--calibrate"], "--suite infill"),
         (&["--suite", "bpb"], "--model"),
+        (&["--suite", "bpb", "--copy-draft", "0.5"], "for suites that do"),
+        (&["--suite", "infill", "--count", "0"], "'--count"),
+        (&["--suite", "infill", "--end-bias=nan"], "finite"),
+        (&["--suite", "infill", "--copy-draft", "3"], "0 to 1"),
     ] {
         let said = refusal(arguments);
         assert!(said.contains(mend), "{arguments:?}: {said}");
@@ -110,11 +114,24 @@ fn nothing_is_run_without_leave_and_refusals_name_the_mend() {
 }
 
 #[test]
-fn several_holes_are_filled_in_every_mode() {
+fn several_holes_are_filled_in_every_mode_that_the_model_has() {
     let dir = tempfile::tempdir().unwrap();
     let corpus = corpus(dir.path());
-    let suite = [&["--suite", "multi-hole", "--data", &corpus, "--count", "6"][..], &MODEL];
-    let all = report(&[&suite.concat()[..], &["--max-tokens", "16"]].concat());
+    // The embedded weights, said to fill several holes of one prompt.
+    let own = dir.path().join("model");
+    std::fs::create_dir(&own).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for entry in std::fs::read_dir(root.join(MODEL[1])).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), own.join(entry.file_name())).unwrap();
+    }
+    let config = std::fs::read_to_string(own.join("config.json")).unwrap();
+    let able = config.replace("\"infill\",", "\"infill\", \"multi-hole\",");
+    assert_ne!(able, config);
+    std::fs::write(own.join("config.json"), able).unwrap();
+    let suite = ["--suite", "multi-hole", "--data", &corpus, "--count", "6", "--max-tokens", "16"];
+    let of = |model: &str| report(&[&suite[..], &["--model", model]].concat());
+    let all = of(own.to_str().unwrap());
     let groups = all["results"]["joint"]["groups"].as_u64().unwrap();
     assert!((1..=6).contains(&groups), "{all}");
     for mode in ["joint", "in turn", "independent"] {
@@ -126,6 +143,11 @@ fn several_holes_are_filled_in_every_mode() {
     // One joint prompt is read once, three prompts thrice.
     let forwards = |mode: &str| all["results"][mode]["cost"]["forwards"].as_u64().unwrap();
     assert!(forwards("in turn") > forwards("independent"), "{all}");
+    assert!(all["note"].is_null() && all["results"]["joint"] != all["results"]["in turn"], "{all}");
+
+    let embedded = of(MODEL[1]);
+    assert!(embedded["results"]["joint"].is_null() && !embedded["note"].is_null(), "{embedded}");
+    assert!(embedded["results"]["in turn"]["holes"].as_u64().is_some(), "{embedded}");
 }
 
 #[test]
