@@ -40,21 +40,22 @@ pub(super) fn is_closer(char: char) -> bool {
     matches!(char, ')' | ']' | '}')
 }
 
-/// Where the statement that ends with `text` begins: the line in which the brackets were opened that its last line closes.
-pub(super) fn statement_line(text: &str) -> &str {
-    let mut depth = 0_usize;
-    let mut start = text.len();
-    for line in text.rsplit('\n') {
-        start -= line.len();
-        for bracket in in_text(line, 0).iter().rev() {
-            depth = if bracket.is_open { depth.saturating_sub(1) } else { depth + 1 };
+/// The line of `text` in which its last statement begins: where the brackets were opened that its last line closes.
+/// `brackets` are those of `text` and of what follows it.
+pub(super) fn statement_line<'a>(text: &'a str, brackets: &[Bracket]) -> &'a str {
+    let line_start = |at: usize| text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let last = line_start(text.len());
+    let (mut start, mut depth) = (last, 0_usize);
+    for bracket in brackets.iter().rev().skip_while(|bracket| bracket.at >= text.len()) {
+        if bracket.at < start && depth == 0 {
+            break;
         }
-        if depth == 0 || start == 0 {
-            return line;
-        }
-        start -= 1;
+        start = start.min(line_start(bracket.at));
+        depth = if bracket.is_open { depth.saturating_sub(1) } else { depth + 1 };
     }
-    text
+    // One that nothing has opened says nothing of where a statement begins.
+    let start = if depth == 0 { start } else { last };
+    text[start..].split('\n').next().unwrap_or_default()
 }
 
 /// Whether the last bracket of `before` that is open is a round or a square one: lines within are indented as one likes.
@@ -246,6 +247,22 @@ mod tests {
         assert_eq!(of("{ f(", "a)", ")}"), (1, String::new()));
         assert_eq!(of("{", "if { f(", "}"), (2, "})".to_owned()));
         assert_eq!(of("{", "a }", "}"), (1, String::new()));
+    }
+
+    #[test]
+    fn a_statement_begins_where_its_brackets_do() {
+        for (text, line) in [
+            ("a;\nfn f(\n    b: u8,\n) -> u8 {", "fn f("),
+            ("x = f(a,\n      g(b,\n        c))", "x = f(a,"),
+            ("a {\n    b();\n    c(1)[2]", "    c(1)[2]"),
+            ("a(1)\nnothing opens it )", "nothing opens it )"),
+            ("", ""),
+        ] {
+            assert_eq!(statement_line(text, &in_text(text, 0)), line, "{text:?}");
+            // What follows is no part of it.
+            let whole = format!("{text}\n  )]");
+            assert_eq!(statement_line(text, &in_text(&whole, 0)), line, "{whole:?}");
+        }
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Site {
     pub(super) fn around(&self, fill: &str) -> Around<'_> {
         let last = self.above();
         let above_opens = adaptive::opens_block(last, self.language);
-        let above = brackets::statement_line(self.lines_above());
+        let above = brackets::statement_line(self.lines_above(), &self.brackets_before);
         let goes_on = last.ends_with('\\') || brackets::goes_on(&self.brackets_before);
         let unit = self.unit.or_else(|| Unit::of(fill)).unwrap_or(Unit::Spaces(4));
         Around { line: self.line(), above, above_opens, goes_on, unit }
