@@ -52,6 +52,8 @@ const IMPORT_WORDS: [&str; 13] = [
     "source ",
     ". ",
 ];
+/// Those whose brackets may span lines; `mod a {` and `using (a) {` have other text in theirs.
+const LONG_IMPORT_WORDS: [&str; 5] = ["use ", "pub use ", "pub(crate) use ", "import ", "from "];
 /// What stands in other such lines: `const a = require('b')`, `export * from 'c'`, `} from "d"`.
 const IMPORT_PARTS: [&str; 5] = ["require(", " require ", " from '", " from \"", "import("];
 /// Endings of files that can bring each other in.
@@ -214,13 +216,15 @@ impl<'a> Imports<'a> {
         // Brackets of an import that goes on over several lines.
         let mut open = 0;
         for line in left.lines().chain(right.lines()).take(IMPORT_LINES).map(str::trim) {
-            let begins = IMPORT_WORDS.iter().any(|word| line.starts_with(word));
-            if open > 0 || begins || IMPORT_PARTS.iter().any(|part| line.contains(part)) {
+            let begins = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
+            if open > 0
+                || begins(&IMPORT_WORDS)
+                || IMPORT_PARTS.iter().any(|part| line.contains(part))
+            {
                 names.extend(words(line).map(|(_, word)| word));
             }
             let count = |brackets: [char; 2]| line.matches(brackets).count();
-            // `mod a {` has its own text in the brackets.
-            if open > 0 || begins && !line.contains("mod ") {
+            if open > 0 || begins(&LONG_IMPORT_WORDS) {
                 open = (open + count(['{', '('])).saturating_sub(count(['}', ')']));
             }
         }
@@ -326,9 +330,13 @@ mod tests {
             let nearness = Imports::of(&text, "").nearness(Path::new(own), Path::new(path));
             assert_eq!(nearness, None, "{text}");
         }
-        let body = "mod tests {\n    fn money() {}\n}\nfn other() { money(); }\n";
-        let near = Imports::of(body, "").nearness(Path::new("src/a.rs"), Path::new("b/money.rs"));
-        assert_eq!(near, None, "what an inner module has is no import");
+        for (body, own, path) in [
+            ("mod tests {\n    fn money() {}\n}\nfn other() { money(); }\n", "a.rs", "b/money.rs"),
+            ("using (var a = B()) {\n    Money.Add(a);\n}\n", "A.cs", "Money/Any.cs"),
+        ] {
+            let near = Imports::of(body, "").nearness(Path::new(own), Path::new(path));
+            assert_eq!(near, None, "{body} imports nothing in its brackets");
+        }
     }
 
     #[test]

@@ -8,7 +8,6 @@ use tower_lsp::gen_lsp_types::{
     TextDocumentIdentifier, TextEdit, Uri, WorkspaceEdit,
 };
 
-use crate::document::Document;
 use crate::error::RequestError;
 use crate::line_endings;
 use crate::position::offset_to_position;
@@ -50,8 +49,8 @@ pub(crate) fn of_now(
     let moved = if now.document.version == then.version {
         Some(spans)
     } else {
-        let text_of = |document: &Document| line_endings::with_feeds(document.text.to_string());
-        moved(&text_of(then), &text_of(&now.document), &spans)
+        let (then, now) = (then.text.to_string(), now.document.text.to_string());
+        moved(&line_endings::with_feeds(&then), &line_endings::with_feeds(&now), &spans)
     };
     let moved = moved.ok_or_else(|| RequestError::ContentModified(uri.clone()))?;
     let position = |offset| offset_to_position(&now.document.text, offset, now.encoding);

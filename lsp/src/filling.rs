@@ -1,9 +1,13 @@
 //! Holes of a document that somebody asked to be filled: what the model is shown of them, and what its fills become.
 
+use std::borrow::Cow;
 use std::ops::Range as Span;
 use std::sync::Arc;
 
-use diffcoder_engine::infiller::{HoleFill, Infill, InfillLimits, InfillRequest, Segment};
+use diffcoder_engine::infiller::{
+    FillMode, HoleFill, Infill, InfillLimits, InfillRequest, Segment,
+};
+use serde::{Deserialize, Serialize};
 
 use tower_lsp::gen_lsp_types::Range;
 
@@ -19,12 +23,33 @@ use crate::{holes, line_endings};
 /// Most lines of a doc comment.
 const MOST_DOC_LINES: usize = 6;
 
+/// How several holes go together, as a client says it.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Mode {
+    Joint,
+    InTurn,
+    Independent,
+}
+
+impl From<Mode> for FillMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Joint => Self::Joint,
+            Mode::InTurn => Self::InTurn,
+            Mode::Independent => Self::Independent,
+        }
+    }
+}
+
 /// A document with holes.
 #[derive(Clone, Debug)]
 pub(crate) struct Filling {
     document_key: String,
     language: Option<&'static Language>,
     text: Arc<str>,
+    /// The text with a `\n` in every line end.
+    lines: Arc<str>,
     /// Bytes of the text: in reading order, apart.
     pub(crate) spans: Vec<Span<usize>>,
     /// The only hole is a doc comment's.
@@ -34,11 +59,17 @@ pub(crate) struct Filling {
 impl Filling {
     /// Holes at `spans` of a document, in reading order.
     pub(crate) fn of(document: &Document, spans: Vec<Span<usize>>) -> Self {
+        let text: Arc<str> = document.text.to_string().into();
+        let lines = match line_endings::with_feeds(&text) {
+            Cow::Borrowed(_) => Arc::clone(&text),
+            Cow::Owned(lines) => lines.into(),
+        };
         Self {
             // Windows of its own: those of the cursor stay where typing has put them.
             document_key: format!("{}#infill", document.uri.0),
             language: Language::of(&document.language_id, &document.uri.0),
-            text: document.text.to_string().into(),
+            text,
+            lines,
             spans,
             doc: None,
         }
@@ -57,7 +88,7 @@ impl Filling {
 
     /// The note in the hole at `span` that is to be carried out, if it is one.
     fn lead(&self, span: &Span<usize>) -> Option<String> {
-        holes::lead(&line_endings::with_feeds(self.text.to_string()), span)
+        holes::lead(&self.lines, span)
     }
 
     /// What the model is asked: all lines end with `\n`, and a note that is to be carried out stands left of its hole.

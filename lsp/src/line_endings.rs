@@ -40,9 +40,10 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
 }
 
 /// `text` with a `\n` in every line end: offsets into the result are offsets into `text`.
-pub fn with_feeds(text: String) -> String {
-    if !text.contains('\r') {
-        return text;
+pub fn with_feeds(text: &str) -> Cow<'_, str> {
+    let n_returns = text.bytes().filter(|byte| *byte == b'\r').count();
+    if n_returns == text.matches("\r\n").count() {
+        return Cow::Borrowed(text);
     }
     let mut rest = text.chars().peekable();
     let mut feeds = String::with_capacity(text.len());
@@ -50,7 +51,7 @@ pub fn with_feeds(text: String) -> String {
         let is_lone = char == '\r' && rest.peek() != Some(&'\n');
         feeds.push(if is_lone { '\n' } else { char });
     }
-    feeds
+    Cow::Owned(feeds)
 }
 
 /// `text`, whose lines end with `\n`, with the line ends of the document it goes into.
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn feeds_take_the_place_of_lone_returns() {
-        assert_eq!(with_feeds("a\rb\r\nc\n\r\r".to_owned()), "a\nb\r\nc\n\n\n");
+        assert_eq!(with_feeds("a\rb\r\nc\n\r\r"), "a\nb\r\nc\n\n\n");
         assert_eq!(normalise("a\rb\r\nc\n\r"), "a\nb\nc\n\n");
     }
 

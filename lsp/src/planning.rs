@@ -72,7 +72,7 @@ pub(crate) fn stubs_of(
 
 /// The document's text as what looks for holes reads it: line by line.
 fn text_of(document: &Document) -> String {
-    line_endings::with_feeds(document.text.to_string())
+    line_endings::with_feeds(&document.text.to_string()).into_owned()
 }
 
 async fn repair(

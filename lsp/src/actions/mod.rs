@@ -5,7 +5,7 @@ mod perform;
 use serde::{Deserialize, Serialize};
 use tower_lsp::gen_lsp_types::{CodeActionKind, Diagnostic, Range, Uri};
 
-use crate::handlers::infill::Mode;
+use crate::filling::Mode;
 use crate::state::Session;
 use crate::versioned::VersionedDocument;
 use diffcoder_engine::infiller::Task;
@@ -98,6 +98,11 @@ impl Action {
     /// Its name for people.
     pub(crate) const fn title(self) -> &'static str {
         self.names().title
+    }
+
+    /// Whether its holes are the ranges that a client names; otherwise it looks for them itself.
+    pub(crate) fn fills_ranges(self) -> bool {
+        matches!(self, Self::Infill | Self::Rewrite | Self::Alternatives)
     }
 
     /// Why the loaded model cannot do it; `None` if it can.

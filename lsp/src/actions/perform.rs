@@ -59,6 +59,11 @@ pub(crate) async fn perform(
     if let Some(reason) = action.refusal(session) {
         return Err(InfillError::BadRequest(reason.to_owned()).into());
     }
+    if !(order.keep.is_empty() || action.fills_ranges()) {
+        let reason =
+            format!("keep: {} chooses its holes itself; name ranges to infill", action.command());
+        return Err(RequestError::BadParams(reason));
+    }
     let offsets = |range| range_to_offsets(&snapshot.document.text, range, snapshot.encoding);
     let (filling, asked) = match action {
         Action::Infill => infill(&snapshot, &order)?,

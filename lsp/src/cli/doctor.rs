@@ -343,3 +343,18 @@ fn timed(engine: &mut Engine) -> Check {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn an_open_socket_is_seen() {
+        let _socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let found = sockets();
+        assert_eq!(found.verdict, Verdict::Warning);
+        assert!(found.found.ends_with("open, although the server needs none"), "{}", found.found);
+    }
+}

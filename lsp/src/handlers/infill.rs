@@ -13,7 +13,7 @@ use tower_lsp::gen_lsp_types::{Range, WorkspaceEdit};
 use crate::config::Settings;
 use crate::edits;
 use crate::error::RequestError;
-use crate::filling::{Filling, pieces_of, spans_of};
+use crate::filling::{Filling, Mode, pieces_of, spans_of};
 use crate::frames::{FrameToken, Frames};
 use crate::planning::doc_place_at;
 use crate::position::offset_to_position;
@@ -56,25 +56,6 @@ enum HoleKind {
     Fill,
     /// The place of a doc comment, as `diffcoder/holes` names it.
     DocComment,
-}
-
-/// How several holes go together, as a client says it.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum Mode {
-    Joint,
-    InTurn,
-    Independent,
-}
-
-impl From<Mode> for FillMode {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Joint => Self::Joint,
-            Mode::InTurn => Self::InTurn,
-            Mode::Independent => Self::Independent,
-        }
-    }
 }
 
 #[derive(Debug, Serialize)]

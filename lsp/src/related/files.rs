@@ -168,12 +168,12 @@ fn walk(roots: &[PathBuf]) -> Listed {
         .map(ignore::DirEntry::into_path)
         .filter(|path| !is_secret(path));
     for path in files {
-        if listed.sources.len() == MOST_FILES || listed.others.len() == MOST_OTHERS {
-            break;
-        }
         if Language::of("", &path.to_string_lossy()).is_some() {
             listed.sources.push(path);
-        } else {
+            if listed.sources.len() == MOST_FILES {
+                break;
+            }
+        } else if listed.others.len() < MOST_OTHERS {
             listed.others.insert(path);
         }
     }

@@ -200,6 +200,7 @@ async fn what_cannot_be_meant_is_refused_with_its_name() {
         ("fly", here(), INVALID_PARAMS, "there is no command diffcoder.server.fly"),
         ("infill", json!({ "uri": URI }), INVALID_PARAMS, "ranges"),
         ("infill", json!({}), INVALID_PARAMS, "uri"),
+        ("fillAll", with("keep", json!([range((0, 4), (0, 5))])), INVALID_PARAMS, "keep"),
         ("infill", with("temperature", json!(1)), INVALID_PARAMS, "unknown field `temperature`"),
         ("rewrite", with("instruction", json!("shorter")), REQUEST_FAILED, "no instructions"),
         ("alternatives", with("alternatives", json!(9)), INVALID_PARAMS, "alternatives"),

@@ -52,6 +52,13 @@ local function diagnostics_in(buf, range, encoding)
     :totable()
 end
 
+--- Whether the text is another one than it was at `tick`, or gone.
+---@param buf integer
+---@param tick integer
+local function has_changed(buf, tick)
+  return not vim.api.nvim_buf_is_valid(buf) or vim.api.nvim_buf_get_changedtick(buf) ~= tick
+end
+
 --- Asks the server for the holes of `kind`, then fills them.
 ---@param kind 'fillAll'|'repair'|'docComment'
 ---@param range? diffcoder.Range
@@ -80,7 +87,7 @@ local function fill_holes(kind, range, wish)
       end
       return
     end
-    if not vim.api.nvim_buf_is_valid(buf) or vim.api.nvim_buf_get_changedtick(buf) ~= tick then
+    if has_changed(buf, tick) then
       client_of.notify(CHANGED)
       return
     end
@@ -149,7 +156,7 @@ local function ask_and_rewrite(buf, ranges)
     if not instruction then
       return
     end
-    if not vim.api.nvim_buf_is_valid(buf) or vim.api.nvim_buf_get_changedtick(buf) ~= tick then
+    if has_changed(buf, tick) then
       client_of.notify(CHANGED)
       return
     end
