@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
+pub use crate::decode::policy::DecodeOrder;
 use crate::related::Related;
 
 /// One piece of a document, in reading order.
@@ -96,8 +97,10 @@ impl Default for InfillLimits {
 /// How masks become tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// Which masks of a block become tokens after a forward.
+    /// How many masks of a block become tokens after a forward.
     pub unmasking: Unmasking,
+    /// Which of them come first; `None` takes the order that the model is served with.
+    pub order: Option<DecodeOrder>,
     /// 0 takes the most likely token; above it, Gumbel noise of that strength is added.
     pub temperature: f64,
     /// Nucleus: only the most likely tokens whose probabilities reach this sum may be drawn; 1 switches it off.
@@ -108,14 +111,13 @@ pub struct Sampling {
     pub copy_draft: Option<f64>,
 }
 
-/// The unmasking rule of a block.
+/// The unmasking rule of a block: after a forward the first mask of the [`DecodeOrder`] always becomes a token, and others
+/// may with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unmasking {
-    /// Every mask at or above this confidence, and always the best one.
+    /// Those that follow in the order, up to the first one below this confidence.
     Threshold(f64),
-    /// The leftmost mask always, and those right of it up to the first one below this confidence.
-    Sequential(f64),
-    /// The masks of a block are split evenly over this many denoising steps, most confident first.
+    /// The masks of a block are split evenly over this many denoising steps.
     Static {
         /// Denoising steps for one block, at least 1.
         steps_per_block: usize,
@@ -126,6 +128,7 @@ impl Default for Sampling {
     fn default() -> Self {
         Self {
             unmasking: Unmasking::Threshold(0.95),
+            order: None,
             temperature: 0.0,
             top_p: 1.0,
             seed: 0,

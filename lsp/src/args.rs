@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use diffcoder_engine::infiller::{InfillLimits, Sampling, Unmasking};
+use diffcoder_engine::infiller::{DecodeOrder, InfillLimits, Sampling, Unmasking};
 use diffcoder_lsp::config::Settings;
 use diffcoder_lsp::position::{LineCol, PositionError, parse_line_col_range};
 
@@ -255,10 +256,14 @@ pub(crate) struct DecodeArgs {
     #[arg(long, value_name = "N")]
     max_tokens: Option<NonZeroUsize>,
 
-    /// Confidence from 0 to 1 at which a token is committed; the best of a step always is [default: decode.threshold
+    /// Confidence from 0 to 1 at which a token is committed; the first one of a step always is [default: decode.threshold
     /// of the settings, 0.95]
     #[arg(long, value_name = "P", value_parser = parse_probability, allow_negative_numbers = true, conflicts_with = "steps")]
     threshold: Option<f64>,
+
+    /// Which tokens are committed first [default: decode.order of the settings, as the model is served]
+    #[arg(long, value_parser = decode_order())]
+    order: Option<DecodeOrder>,
 
     /// Commit by a fixed plan: this many denoising steps for each block
     #[arg(long, value_name = "N")]
@@ -365,19 +370,26 @@ impl DecodeArgs {
 
     /// How tokens are chosen.
     pub(crate) fn sampling(&self, settings: &Settings) -> Sampling {
+        let usual = settings.sampling();
         let unmasking = match (self.steps, self.threshold) {
             (Some(steps), _) => Unmasking::Static { steps_per_block: steps.get() },
             (None, Some(threshold)) => Unmasking::Threshold(threshold),
-            (None, None) => settings.unmasking(),
+            (None, None) => usual.unmasking,
         };
         Sampling {
             unmasking,
+            order: self.order.or(usual.order),
             temperature: self.temperature,
             top_p: self.top_p,
             seed: self.seed,
             copy_draft: self.copy_draft,
         }
     }
+}
+
+fn decode_order() -> impl TypedValueParser<Value = DecodeOrder> {
+    PossibleValuesParser::new(DecodeOrder::ALL.map(DecodeOrder::name))
+        .try_map(|name| DecodeOrder::from_name(&name).ok_or("unknown order"))
 }
 
 fn parse_probability(text: &str) -> Result<f64, String> {
@@ -400,6 +412,8 @@ fn number_where(text: &str, bounds: &str, holds: fn(f64) -> bool) -> Result<f64,
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    use diffcoder_lsp::config::Order;
 
     use super::*;
 
@@ -478,6 +492,11 @@ mod tests {
         assert_eq!(args.decode.limits(&settings).max_tokens, 9);
         assert_eq!(args.decode.sampling(&settings).unmasking, Unmasking::Threshold(1.0));
         assert_eq!(args.alternatives(&settings), 2);
+        assert_eq!(args.decode.sampling(&settings).order, None, "that of the model");
+        settings.decode.order = Order::SurestFirst;
+        assert_eq!(args.decode.sampling(&settings).order, Some(DecodeOrder::SurestFirst));
+        let args = infill(&["--at", "1:1", "--order", "left-to-right"]).unwrap();
+        assert_eq!(args.decode.sampling(&settings).order, Some(DecodeOrder::LeftToRight));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use diffcoder_engine::decode::policy::DecodeOrder;
 use diffcoder_engine::model::config::{DiffcoderKeys, Family, ModelConfig};
 use diffcoder_engine::prompt::format::PromptFormat;
 
@@ -43,12 +44,13 @@ impl Stage {
             StageKind::Warmup => {
                 let u_max = warmup_u_max(step - self.first_step, self.section.steps);
                 Objective::Diffusion {
-                    rule: NoiseRule::warmup(options.block, options.rate, u_max),
+                    rule: NoiseRule::warmup(self.section.block(recipe), options.rate, u_max),
                     normaliser: options.warmup_normaliser,
                 }
             }
             StageKind::Cpt => Objective::Diffusion {
-                rule: NoiseRule::cpt(options.block, options.rate, options.clip),
+                rule: NoiseRule::cpt(self.section.block(recipe), options.rate, options.clip)
+                    .with_left_to_right(self.section.left_to_right_rate),
                 normaliser: options.normaliser,
             },
         }
@@ -99,9 +101,15 @@ pub fn served_config(recipe: &Recipe, model: &ModelConfig, stage: &Stage) -> Mod
         StageKind::Ar | StageKind::Warmup => Vec::new(),
     };
     let seen = recipe.stages[..=stage.index].iter().map(|stage| stage.seq_len).max().unwrap_or(0);
+    // Served as most of its blocks were trained.
+    let order = match section.left_to_right_rate > 0.5 {
+        true => DecodeOrder::LeftToRight,
+        false => DecodeOrder::SurestFirst,
+    };
     let keys = DiffcoderKeys {
         end_bias: 0.0,
-        block_length: recipe.objective.block,
+        order,
+        block_length: section.block(recipe),
         context_tokens: seen,
         layout: PromptFormat::Holes,
         capabilities,
@@ -226,6 +234,7 @@ mod tests {
         assert_eq!(served_config(&recipe, &model, &stages[0]).family, {
             let keys = DiffcoderKeys {
                 end_bias: 0.0,
+                order: DecodeOrder::SurestFirst,
                 block_length: 4,
                 context_tokens: 512,
                 layout: PromptFormat::Holes,
@@ -253,6 +262,21 @@ mod tests {
         assert_eq!(capabilities(0.5, 0.5), "infill multi-hole related");
         // All samples have several holes, and those are shown nothing else.
         assert_eq!(capabilities(1.0, 0.5), "infill multi-hole");
+    }
+
+    #[test]
+    fn a_model_is_served_with_the_blocks_and_the_order_of_its_last_stage() {
+        let text = include_str!("../recipes/nano-muon-4.toml");
+        let recipe = Recipe::parse(text, Path::new("nano-muon-4.toml")).unwrap();
+        let model = recipe.model_config().unwrap();
+        let served = stages(&recipe).into_iter().map(|stage| {
+            let Family::Diffcoder(keys) = served_config(&recipe, &model, &stage).family else {
+                panic!("our own")
+            };
+            (keys.block_length, keys.order)
+        });
+        let expected = [(1, DecodeOrder::SurestFirst), (4, DecodeOrder::LeftToRight)];
+        assert_eq!(served.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -104,6 +104,8 @@ fn nothing_is_run_without_leave_and_refusals_name_the_mend() {
         (&["--suite", "bpb", "--calibrate"], "--suite infill"),
         (&["--suite", "bpb"], "--model"),
         (&["--suite", "bpb", "--copy-draft", "0.5"], "for suites that do"),
+        (&["--suite", "bpb", "--order", "left-to-right"], "for suites that do"),
+        (&["--suite", "infill", "--order", "random"], "surest-first, left-to-right"),
         (&["--suite", "infill", "--count", "0"], "'--count"),
         (&["--suite", "infill", "--end-bias=nan"], "finite"),
         (&["--suite", "infill", "--copy-draft", "3"], "0 to 1"),
@@ -171,6 +173,9 @@ fn held_out_holes_are_measured_by_kind_and_language() {
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.contains("node") && table.contains("forwards per token"), "{table}");
     assert!(!table.contains("single-line"), "{table}");
+    let ordered = ["--count", "2", "--holes", "node", "--order", "left-to-right"];
+    let ordered = report(&[&infill[..], &ordered].concat());
+    assert_eq!(ordered["rule"], "left-to-right, threshold 0.95");
 
     let found = report(&[&infill[..], &["--count", "6", "--calibrate"]].concat());
     let points = found["points"].as_array().unwrap();
@@ -190,6 +195,9 @@ fn held_out_holes_are_measured_by_kind_and_language() {
         let point = points.iter().find(|point| point["rule"] == rule).unwrap();
         point["cost"]["tokens_per_forward"].as_f64().unwrap()
     };
-    assert!(forwards("1 steps a block") > forwards("4 steps a block"), "{swept}");
+    assert!(
+        forwards("surest-first, 1 steps a block") > forwards("surest-first, 4 steps a block"),
+        "{swept}"
+    );
     assert!(std::fs::read_to_string(out.join("sweep.svg")).unwrap().contains("<circle"));
 }

@@ -9,7 +9,7 @@ use super::sample::Sampler;
 use super::stop::StopRule;
 use super::{CommitMode, DecodeRule, Decoder, Forward, Outcome, Unwatched};
 use crate::error::{EngineError, Result};
-use crate::infiller::Unmasking;
+use crate::infiller::{DecodeOrder, Unmasking};
 
 /// Value of [`StableCase::algorithm`] in the cases that this file replays.
 pub const STABLE_ALGORITHM: &str = "stable_diffcoder";
@@ -90,7 +90,14 @@ impl StableCase {
             Some(threshold) => Unmasking::Threshold(threshold),
         };
         let stop = StopRule::FullBlock { eos: eos_id };
-        Ok(DecodeRule { block_length, unmasking, stop, commit, copy: None })
+        Ok(DecodeRule {
+            block_length,
+            unmasking,
+            order: DecodeOrder::SurestFirst,
+            stop,
+            commit,
+            copy: None,
+        })
     }
 
     /// Decodes the case's canvas; returns the outcome, prompt and result, and the cache as it was left.

@@ -20,7 +20,7 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use crate::error::EngineError;
-use crate::infiller::Unmasking;
+use crate::infiller::{DecodeOrder, Unmasking};
 use crate::model::kv_cache::KvCache;
 use crate::model::mask::SequenceMask;
 use crate::model::{Model, RowGroup};
@@ -111,8 +111,10 @@ pub enum CommitMode {
 pub struct DecodeRule {
     /// Tokens of a block, `N`.
     pub block_length: usize,
-    /// Which masks become tokens after a forward.
+    /// How many masks become tokens after a forward.
     pub unmasking: Unmasking,
+    /// Which of them come first.
+    pub order: DecodeOrder,
     /// When the fill is complete.
     pub stop: StopRule,
     /// When decided blocks enter the cache.
@@ -395,7 +397,8 @@ impl<M: Forward> Run<'_, M> {
                     && !(0..index).all(|left| picked.contains(&left))
         };
         let call = self.forwards.calls();
-        let mut picked = policy::pick(rule.unmasking, turn.planned, &confidences, waits);
+        let mut picked =
+            policy::pick((rule.unmasking, rule.order), turn.planned, &confidences, waits);
         if let Some(least) = rule.copy.filter(|_| lead.is_none()) {
             self.agree_with_copy(least, masked, &choices, &mut picked);
         }

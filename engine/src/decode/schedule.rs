@@ -12,7 +12,7 @@ pub fn split_even(masks: usize, steps: usize) -> impl Iterator<Item = usize> {
 /// The denoising steps that a block with `masks` masks may take, as the least number of tokens each one commits.
 pub fn plan(rule: Unmasking, masks: usize) -> Vec<usize> {
     match rule {
-        Unmasking::Threshold(_) | Unmasking::Sequential(_) => vec![1; masks],
+        Unmasking::Threshold(_) => vec![1; masks],
         Unmasking::Static { steps_per_block } => {
             split_even(masks, steps_per_block.max(1)).filter(|&count| count > 0).collect()
         }

@@ -19,8 +19,8 @@ use crate::decode::lead::TokenBytes;
 use crate::decode::sample::{Candidates, Sampler};
 use crate::error::EngineError;
 use crate::infiller::{
-    Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Resources, Sampling, Score,
-    ScoreRequest, Task,
+    DecodeOrder, Frame, Infill, InfillError, InfillRequest, InfillStats, Infiller, Resources,
+    Sampling, Score, ScoreRequest, Task,
 };
 use crate::kernels::matmul::Precision;
 use crate::model::Model;
@@ -174,6 +174,11 @@ impl Engine {
     pub fn with_end_bias(mut self, bias: f32) -> Self {
         self.serving.end_bias = bias;
         self
+    }
+
+    /// Which masks become tokens first, unless a request says so.
+    pub fn order(&self) -> DecodeOrder {
+        self.serving.order
     }
 
     /// The model.

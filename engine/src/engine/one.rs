@@ -198,6 +198,7 @@ impl Engine {
         let rule = DecodeRule {
             block_length: self.serving.block_length,
             unmasking: sampling.unmasking,
+            order: sampling.order.unwrap_or(self.serving.order),
             stop: StopRule::Decided { eos: self.tokenizer.special().eos },
             commit: CommitMode::Fused,
             copy: sampling.copy_draft,
@@ -216,8 +217,10 @@ impl Engine {
         let (len, finish) = match outcome.end {
             End::EndToken(len) if len <= limit => (len, Finish::EndOfText),
             End::EndToken(_) | End::CanvasFull => (limit, Finish::TokenLimit),
-            // The text says below which bound was met.
-            End::Interrupted(Interrupt::Enough) => (canvas.gapless().min(limit), Finish::LineLimit),
+            // The text says below which bound was met; none, where what was enough lies past the limit.
+            End::Interrupted(Interrupt::Enough) => {
+                (canvas.gapless().min(limit), Finish::TokenLimit)
+            }
             End::Interrupted(Interrupt::Unsure) => (canvas.gapless().min(limit), Finish::Unsure),
             End::Interrupted(_) => (canvas.gapless().min(limit), Finish::Deadline),
         };

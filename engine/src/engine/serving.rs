@@ -1,7 +1,7 @@
 //! How the loaded model's family is served, and which requests it can take.
 
 use crate::error::EngineError;
-use crate::infiller::{InfillError, InfillRequest, Sampling, Unmasking};
+use crate::infiller::{DecodeOrder, InfillError, InfillRequest, Sampling, Unmasking};
 use crate::model::config::{Family, ModelConfig};
 use crate::prompt::chat::ChatTemplate;
 use crate::prompt::format::PromptFormat;
@@ -19,6 +19,8 @@ pub(super) struct Serving {
     pub(super) multi_hole: bool,
     /// Added to the logit of the end token.
     pub(super) end_bias: f32,
+    /// Which masks become tokens first, unless a request says so.
+    pub(super) order: DecodeOrder,
     /// Most tokens of other files in a prompt.
     pub(super) related_tokens: usize,
 }
@@ -45,11 +47,19 @@ impl Serving {
             Family::Diffcoder(own) => own.related_tokens(),
             _ => context_tokens / RELATED_SHARE,
         };
-        let end_bias = match &config.family {
-            Family::Diffcoder(own) => own.end_bias,
-            _ => 0.0,
+        let (end_bias, order) = match &config.family {
+            Family::Diffcoder(own) => (own.end_bias, own.order),
+            _ => (0.0, DecodeOrder::default()),
         };
-        Ok(Self { format, block_length, context_tokens, multi_hole, end_bias, related_tokens })
+        Ok(Self {
+            format,
+            block_length,
+            context_tokens,
+            multi_hole,
+            end_bias,
+            order,
+            related_tokens,
+        })
     }
 
     /// Tokenizer and model must belong together, and the layout's markers must exist.
@@ -133,9 +143,7 @@ fn check_sampling(sampling: &Sampling) -> Result<(), InfillError> {
         return Err(bad(&format!("the copy-draft confidence is {least}: choose 0 to 1")));
     }
     match unmasking {
-        Unmasking::Threshold(threshold) | Unmasking::Sequential(threshold)
-            if !(0.0..=1.0).contains(&threshold) =>
-        {
+        Unmasking::Threshold(threshold) if !(0.0..=1.0).contains(&threshold) => {
             Err(bad(&format!("the threshold is {threshold}: choose 0 to 1")))
         }
         Unmasking::Static { steps_per_block: 0 } => {

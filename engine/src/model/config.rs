@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::decode::policy::DecodeOrder;
 use crate::error::{EngineError, Result};
 use crate::prompt::format::PromptFormat;
 use crate::prompt::related::RELATED_SHARE;
@@ -44,6 +45,9 @@ pub struct DiffcoderKeys {
     /// Added to the logit of the end token of a fill: a model that was trained on few fills closes them too seldom. 0 for
     /// the model as it is.
     pub end_bias: f32,
+    /// Which masks of a block become tokens first, unless somebody says otherwise: the order it was trained for, or fills
+    /// best in.
+    pub order: DecodeOrder,
 }
 
 impl DiffcoderKeys {
@@ -259,6 +263,9 @@ impl ModelConfig {
             if own.end_bias != 0.0 {
                 root["diffcoder"]["end_bias"] = json!(f64::from(own.end_bias));
             }
+            if own.order != DecodeOrder::default() {
+                root["diffcoder"]["order"] = json!(own.order.name());
+            }
         }
         format!("{root:#}\n")
     }
@@ -311,6 +318,14 @@ fn family(keys: &Keys<'_>, architectures: &[&str]) -> Result<Family> {
                 )));
             }
         };
+        let order = own.text("order").map_or(Some(DecodeOrder::default()), DecodeOrder::from_name);
+        let order = order.ok_or_else(|| {
+            let names = DecodeOrder::ALL.map(DecodeOrder::name).join(" and ");
+            EngineError::Config(format!(
+                "diffcoder.order \"{}\" is unknown; known are {names}",
+                own.text("order").unwrap_or_default()
+            ))
+        })?;
         return Ok(Family::Diffcoder(DiffcoderKeys {
             block_length: own.size("block_length")?,
             context_tokens: own.size("context_tokens")?,
@@ -318,6 +333,7 @@ fn family(keys: &Keys<'_>, architectures: &[&str]) -> Result<Family> {
             capabilities: own.strings("capabilities").into_iter().map(str::to_owned).collect(),
             stage: own.text("stage").unwrap_or_default().to_owned(),
             end_bias: own.number("end_bias")?.unwrap_or_default() as f32,
+            order,
         }));
     }
     // The first release calls its class SeedDiffcoder…, the current one StableDiffcoder…, copies keep only auto_map.
@@ -414,6 +430,7 @@ mod tests {
             capabilities: vec!["infill".into()],
             stage: "cpt".into(),
             end_bias: 1.5,
+            order: DecodeOrder::LeftToRight,
         });
         assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
     }
@@ -432,6 +449,11 @@ mod tests {
             (r#""vocab_size":155136"#, r#""vocab_size":-3"#, "vocab_size"),
             (r#""attention_bias":false"#, r#""attention_bias":true"#, "attention_bias"),
             (r#""hidden_size":4096,"#, "", "hidden_size is missing"),
+            (
+                r#""attention_bias":false"#,
+                r#""diffcoder":{"block_length":4,"context_tokens":64,"layout":"holes","order":"random"}"#,
+                "known are surest-first and left-to-right",
+            ),
         ];
         for (from, to, expected) in cases {
             let error = ModelConfig::from_json(&STABLE.replace(from, to)).unwrap_err().to_string();

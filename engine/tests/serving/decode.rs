@@ -8,7 +8,7 @@ use diffcoder_engine::decode::{
     CommitMode, DecodeRule, Decoder, End, Forward, Interrupt, Outcome, PREFILL_ROWS, Unwatched,
     Watch,
 };
-use diffcoder_engine::infiller::Unmasking;
+use diffcoder_engine::infiller::{DecodeOrder, Unmasking};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -22,6 +22,7 @@ fn rule(unmasking: Unmasking, commit: CommitMode) -> DecodeRule {
     DecodeRule {
         block_length: 4,
         unmasking,
+        order: DecodeOrder::SurestFirst,
         stop: StopRule::Decided { eos: EOS },
         commit,
         copy: None,

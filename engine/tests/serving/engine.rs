@@ -6,13 +6,14 @@ use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::decode::PREFILL_ROWS;
 use diffcoder_engine::engine::Engine;
 use diffcoder_engine::infiller::{
-    Finish, Frame, FrameCell, Infill, InfillError, InfillLimits, InfillRequest, Infiller, Segment,
-    Unmasking,
+    DecodeOrder, Finish, Frame, FrameCell, Infill, InfillError, InfillLimits, InfillRequest,
+    Infiller, Segment, Unmasking,
 };
 use diffcoder_engine::related::Related;
+use serde_json::json;
 
 use crate::support::{
-    SOURCE, TOKENIZER_JSON, config_json, random_engine, random_weights, tokenizer,
+    SOURCE, TOKENIZER_JSON, config_json, random_engine, random_engine_of, random_weights, tokenizer,
 };
 
 fn request(document: &str, left: &str, right: &str) -> InfillRequest {
@@ -183,6 +184,33 @@ fn every_denoising_step_sends_a_frame_and_the_last_one_shows_the_fill() {
     });
     assert_eq!(texts.take(result.stats.tokens).collect::<String>(), result.holes[0].text);
     assert!(result.stats.tokens_per_forward() > 1.0);
+}
+
+#[test]
+fn tokens_come_in_the_order_of_the_model_unless_a_request_says_otherwise() {
+    let mut config = config_json("holes", 1024);
+    let mut engines = vec![random_engine_of(&config)];
+    config["diffcoder"]["order"] = json!("left-to-right");
+    engines.push(random_engine_of(&config));
+    let orders = DecodeOrder::ALL;
+    assert_eq!(engines.iter().map(Engine::order).collect::<Vec<_>>(), orders);
+    for engine in &mut engines {
+        for order in [None, Some(orders[0]), Some(orders[1])] {
+            let mut request = request("a", "let total = ", ";\n");
+            (request.sampling.temperature, request.sampling.order) = (1.0, order);
+            let mut gaps = 0;
+            for seed in 0..8 {
+                request.sampling.seed = seed;
+                let mut look = |frame: &Frame| {
+                    let masks = frame.cells.iter().map(|cell| matches!(cell, FrameCell::Masked));
+                    gaps += usize::from(!masks.is_sorted());
+                };
+                engine.infill(&request, &CancelToken::new(), &mut look).unwrap();
+            }
+            let expected = order.unwrap_or(engine.order());
+            assert_eq!(gaps > 0, expected == DecodeOrder::SurestFirst, "{order:?}: {gaps}");
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::{Engine, ModelParts};
 use diffcoder_engine::infiller::{
-    FillMode, FrameCell, Infill, InfillLimits, InfillRequest, Infiller, Segment, Unmasking,
+    DecodeOrder, FillMode, FrameCell, Infill, InfillLimits, InfillRequest, Infiller, Segment,
+    Unmasking,
 };
 use diffcoder_engine::prompt::heal::fill_start;
 
@@ -11,10 +12,10 @@ use crate::support::{
     TOKENIZER_JSON, config_json, parrot_weights, random_engine, random_engine_that, tokenizer,
 };
 
-const RULES: [Unmasking; 3] = [
-    Unmasking::Threshold(0.95),
-    Unmasking::Sequential(0.5),
-    Unmasking::Static { steps_per_block: 2 },
+const RULES: [(Unmasking, DecodeOrder); 3] = [
+    (Unmasking::Threshold(0.95), DecodeOrder::SurestFirst),
+    (Unmasking::Threshold(0.5), DecodeOrder::LeftToRight),
+    (Unmasking::Static { steps_per_block: 2 }, DecodeOrder::SurestFirst),
 ];
 
 fn request(left: &str, right: &str) -> InfillRequest {
@@ -68,7 +69,7 @@ fn a_fill_goes_on_from_the_cut_word_and_frames_show_it_alone() {
         let mut spelled = 0;
         for cut in (10..text.len()).step_by(3) {
             let mut request = request(&text[..cut], right);
-            request.sampling.unmasking = rule;
+            (request.sampling.unmasking, request.sampling.order) = (rule.0, Some(rule.1));
             let (infill, shown) = run(&mut engine, &request);
             let fill = &infill.holes[0];
             // A random model spells the word, or the fill would be empty; frames show nothing of the word.

@@ -188,13 +188,18 @@ pub(crate) fn random_engine(context_tokens: usize) -> Engine {
 pub(crate) fn random_engine_that(capabilities: &[&str], context_tokens: usize) -> Engine {
     let mut config = config_json("holes", context_tokens);
     config["diffcoder"]["capabilities"] = json!(capabilities);
+    random_engine_of(&config)
+}
+
+/// An engine with random weights for this `config.json`.
+pub(crate) fn random_engine_of(config: &Value) -> Engine {
     Engine::from_parts(ModelParts {
         name: "random",
         config: &config.to_string(),
         tokenizer: &TOKENIZER_JSON,
         special_tokens_map: None,
         tokenizer_config: None,
-        weights: &random_weights(&config),
+        weights: &random_weights(config),
     })
     .unwrap()
 }

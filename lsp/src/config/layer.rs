@@ -321,7 +321,7 @@ mod tests {
             [
                 "completion.maxTokens in config.toml must be a whole number from 1 to 1024, not \"many\"",
                 "completion.showTreshold in config.toml is no setting: did you mean completion.showThreshold?",
-                "decode in config.toml is no setting: did you mean decode.threshold?",
+                "decode in config.toml is no setting: did you mean decode.order?",
                 "enabled in config.toml is no setting: did you mean enable?",
                 "infill.mode in config.toml must be one of \"joint\", \"independent\", not \"both\"",
                 "languages.go in config.toml must be an object of settings, not 1",

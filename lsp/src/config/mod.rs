@@ -18,7 +18,7 @@ pub use catalog::{EXTENSION_SETTINGS, Kind, Scope, Setting, nearest, schema, set
 use layer::Layer;
 pub use layer::{Problem, Source};
 pub use machine::Machine;
-pub use settings::{LogLevel, Mode, Multiline, Settings};
+pub use settings::{LogLevel, Mode, Multiline, Order, Settings};
 
 /// The settings of one session.
 #[derive(Debug, Default)]

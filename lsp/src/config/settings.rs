@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use diffcoder_engine::infiller::{FillMode, InfillRequest, Sampling, Unmasking};
+use diffcoder_engine::infiller::{DecodeOrder, FillMode, InfillRequest, Sampling, Unmasking};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -124,9 +124,37 @@ pub enum Mode {
 #[schemars(inline)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Decode {
-    /// Confidence at which a token is committed; the surest of a step always is. Lower is faster and less exact.
+    /// Confidence at which a token is committed; the first one of a step always is. Lower is faster and less exact.
     #[schemars(range(min = 0.0, max = 1.0), extend("order" = 15, "scope" = "language-overridable"))]
     pub threshold: f64,
+
+    /// Which masks of a block become tokens first.
+    #[schemars(extend("order" = 16, "scope" = "language-overridable"))]
+    pub order: Order,
+}
+
+/// Which masks of a block become tokens first.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+pub enum Order {
+    /// As the model's `config.json` says.
+    Model,
+    /// From left to right.
+    LeftToRight,
+    /// The surest ones, wherever they are.
+    SurestFirst,
+}
+
+impl Order {
+    /// `None` for the model's own.
+    pub fn chosen(self) -> Option<DecodeOrder> {
+        match self {
+            Self::Model => None,
+            Self::LeftToRight => Some(DecodeOrder::LeftToRight),
+            Self::SurestFirst => Some(DecodeOrder::SurestFirst),
+        }
+    }
 }
 
 /// What the model is told besides the document.
@@ -136,11 +164,11 @@ pub struct Decode {
 pub struct Context {
     /// Show a model that was trained for it text of other files that belongs to the place of the cursor. Files that
     /// `.gitignore` or `.diffcoderignore` names are never read, nor are those that look like secrets.
-    #[schemars(extend("order" = 16, "scope" = "language-overridable"))]
+    #[schemars(extend("order" = 17, "scope" = "language-overridable"))]
     pub related: bool,
 
     /// Most tokens of text from other files, where the model has use for more.
-    #[schemars(range(min = 0, max = 65536), extend("order" = 17, "scope" = "language-overridable"))]
+    #[schemars(range(min = 0, max = 65536), extend("order" = 18, "scope" = "language-overridable"))]
     pub budget: usize,
 }
 
@@ -250,7 +278,7 @@ impl Default for Infill {
 
 impl Default for Decode {
     fn default() -> Self {
-        Self { threshold: 0.95 }
+        Self { threshold: 0.95, order: Order::Model }
     }
 }
 
@@ -280,9 +308,19 @@ impl Default for Server {
 }
 
 impl Settings {
-    /// Which masks become tokens.
-    pub fn unmasking(&self) -> Unmasking {
-        Unmasking::Threshold(self.decode.threshold)
+    /// How masks become tokens.
+    pub fn sampling(&self) -> Sampling {
+        Sampling {
+            unmasking: Unmasking::Threshold(self.decode.threshold),
+            order: self.decode.order.chosen(),
+            ..Sampling::default()
+        }
+    }
+
+    /// `sampling` with what the settings say.
+    fn sampling_of(&self, sampling: Sampling) -> Sampling {
+        let Sampling { unmasking, order, .. } = self.sampling();
+        Sampling { unmasking, order, ..sampling }
     }
 
     /// How several holes go together.
@@ -307,14 +345,14 @@ impl Settings {
     /// `request` within the bounds of a suggestion.
     pub(crate) fn suggestion(&self, mut request: InfillRequest) -> InfillRequest {
         request.limits.max_tokens = self.completion.max_tokens;
-        request.sampling = Sampling { unmasking: self.unmasking(), ..request.sampling };
+        request.sampling = self.sampling_of(request.sampling);
         request
     }
 
     /// `request` as a person's order.
     pub(crate) fn order(&self, mut request: InfillRequest) -> InfillRequest {
         request.limits.max_tokens = self.infill.max_tokens;
-        request.sampling = Sampling { unmasking: self.unmasking(), ..request.sampling };
+        request.sampling = self.sampling_of(request.sampling);
         request.mode = self.fill_mode();
         request
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tower_lsp::Client;
 use tower_lsp::gen_lsp_types::{Range, WorkspaceEdit};
 
-use crate::config::Settings;
+use crate::config::{Order, Settings};
 use crate::edits;
 use crate::error::RequestError;
 use crate::filling::{Filling, Mode, pieces_of, spans_of};
@@ -38,6 +38,7 @@ pub(crate) struct InfillParams {
     deadline_ms: Option<u64>,
     threshold: Option<f64>,
     steps: Option<usize>,
+    order: Option<Order>,
     temperature: Option<f64>,
     seed: Option<u64>,
     frame_token: Option<FrameToken>,
@@ -224,6 +225,7 @@ fn request(
         },
         sampling: Sampling {
             unmasking,
+            order: params.order.map_or(sampling.order, Order::chosen),
             temperature: params.temperature.unwrap_or(sampling.temperature),
             seed: params.seed.unwrap_or(sampling.seed),
             ..sampling

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use diffcoder_engine::infiller::{DecodeOrder, FillMode, Unmasking};
 use diffcoder_lsp::backend::Backend;
 use diffcoder_lsp::config::{Config, Machine};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, REQUEST_FAILED, URI, completion_params, inserted, range};
+use crate::harness::{
+    Client, INVALID_PARAMS, REQUEST_FAILED, URI, code, completion_params, inserted, range,
+};
 use crate::script::{Act, Script};
 
 /// A server whose user has a `config.toml` with that text.
@@ -167,21 +170,30 @@ async fn bounds_reach_the_model() {
     let mut client = Client::connect(&script);
     let settings = json!({
         "completion.maxTokens": 5, "infill.maxTokens": 6, "infill.alternatives": 2,
-        "infill.mode": "independent", "decode.threshold": 0.5,
+        "infill.mode": "independent", "decode.threshold": 0.5, "decode.order": "leftToRight",
     });
     initialize(&mut client, json!({ "settings": settings }), json!({})).await;
     client.open(URI, TEXT).await;
     invoked(&mut client).await;
     let params = json!({ "textDocument": { "uri": URI }, "ranges": [range((0, 8), (0, 8))] });
-    let result = client.call("diffcoder/infill", params).await.unwrap();
+    let result = client.call("diffcoder/infill", params.clone()).await.unwrap();
     assert_eq!(result["alternatives"].as_array().unwrap().len(), 1);
+    // What a request says counts more, and the model's own order can be asked for.
+    let mut own = params.clone();
+    own["order"] = json!("model");
+    client.call("diffcoder/infill", own).await.unwrap();
+    let mut unknown = params;
+    unknown["order"] = json!("random");
+    assert_eq!(code(&client.call("diffcoder/infill", unknown).await), INVALID_PARAMS);
     let seen = |index: usize| {
         let request = &script.requests()[index];
-        (request.limits.max_tokens, format!("{:?}", request.sampling.unmasking), request.mode)
+        assert_eq!(request.sampling.unmasking, Unmasking::Threshold(0.5));
+        (request.limits.max_tokens, request.sampling.order, request.mode)
     };
-    use diffcoder_engine::infiller::FillMode;
-    assert_eq!(seen(0), (5, "Threshold(0.5)".to_owned(), FillMode::Joint));
-    assert_eq!(seen(1), (6, "Threshold(0.5)".to_owned(), FillMode::Independent));
+    let order = Some(DecodeOrder::LeftToRight);
+    assert_eq!(seen(0), (5, order, FillMode::Joint));
+    assert_eq!(seen(1), (6, order, FillMode::Independent));
+    assert_eq!(seen(2), (6, None, FillMode::Independent));
     client.finish().await;
 }
 

@@ -128,6 +128,7 @@ impl<'a> Reference<'a> {
             rate: f32s(tensors.get("u")?)?,
             mask: f32s(tensors.get("mask_uniforms")?)?,
             fallback: f32s(tensors.get("fallback_uniforms")?)?,
+            order: Vec::new(),
         };
         let block = number(&facts, &["block_size"])? as usize;
         let model = facts["model"].as_str().context("facts.json lacks the model")?.to_owned();

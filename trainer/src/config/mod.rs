@@ -207,6 +207,12 @@ pub struct StageSection {
     /// Share of the infill samples with one hole that are shown definitions from other files of their package, 0 to 1.
     #[serde(default)]
     pub related_rate: f64,
+    /// Tokens of the blocks that are trained, a divisor of `[objective] block`, which it is without it: block diffusion
+    /// with blocks of one token learns from every token, and larger ones follow (arXiv 2512.15745, section 3).
+    pub block: Option<usize>,
+    /// Share of the blocks of a `cpt` stage that are masked as decoding left to right meets them, 0 to 1.
+    #[serde(default)]
+    pub left_to_right_rate: f32,
 }
 
 fn default_multi_hole_rate() -> f64 {
@@ -397,6 +403,11 @@ impl ModelSection {
 }
 
 impl StageSection {
+    /// N of this stage.
+    pub fn block(&self, recipe: &Recipe) -> usize {
+        self.block.unwrap_or(recipe.objective.block)
+    }
+
     fn check(&self, block: usize) -> Result<(), String> {
         let Self { steps, seq_len, batch_rows, micro_rows, infill_rate, .. } = *self;
         if steps == 0 || seq_len == 0 || batch_rows == 0 || micro_rows == 0 {
@@ -411,6 +422,18 @@ impl StageSection {
             return Err(format!(
                 "seq_len {seq_len} is no multiple of the block of {block} tokens, or shorter than two: choose one that is"
             ));
+        }
+        let own = self.block.unwrap_or(block);
+        if own == 0 || !block.is_multiple_of(own) {
+            return Err(format!(
+                "block {own} does not divide the {block} tokens of [objective] block: choose one that does"
+            ));
+        }
+        if self.kind != StageKind::Cpt && (self.left_to_right_rate > 0.0) {
+            return Err("left_to_right_rate is for cpt stages: remove it".to_owned());
+        }
+        if self.kind == StageKind::Ar && self.block.is_some() {
+            return Err("next tokens have no blocks: remove block".to_owned());
         }
         if seq_len < LEAST_SEQ_LEN {
             return Err(format!(
@@ -427,6 +450,7 @@ impl StageSection {
             ("infill_rate", infill_rate),
             ("multi_hole_rate", self.multi_hole_rate),
             ("related_rate", self.related_rate),
+            ("left_to_right_rate", f64::from(self.left_to_right_rate)),
         ];
         for (name, rate) in rates {
             if !(0.0..=1.0).contains(&rate) {

@@ -1,7 +1,6 @@
 //! Bits per byte of plain text: the exact NELBO of a block-diffusion model, the log-likelihood of an autoregressive one.
 
 use std::collections::BTreeMap;
-use std::f64::consts::LN_2;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use serde::Serialize;
 use diffcoder_engine::prompt::format::PromptFormat;
 use diffcoder_engine::tokenizer::SpecialTokens;
 
-use super::nats::{Measure, Row, Scorer};
+use super::nats::{Bits, Measure, Nats, Row, Scorer};
 use super::{CHOICE_SEED, by_language};
 use crate::data::Document;
 use crate::progress::counter;
@@ -35,20 +34,18 @@ struct Tally {
     tokens: usize,
     /// UTF-8 bytes of the texts.
     bytes: usize,
-    /// Summed bits.
-    bits: f64,
-    /// `bits / bytes`.
-    bits_per_byte: f64,
+    /// Summed bits over `bytes`.
+    #[serde(flatten)]
+    bits: Bits,
 }
 
 impl Tally {
     /// Adds the score of one row.
-    fn add(&mut self, plain: &PlainRow, nats: f64) {
+    fn add(&mut self, plain: &PlainRow, nats: Nats) {
         self.documents += 1;
         self.tokens += plain.row.tokens.len() - 1;
         self.bytes += plain.bytes;
-        self.bits += nats / LN_2;
-        self.bits_per_byte = self.bits / self.bytes.max(1) as f64;
+        self.bits.add(nats, self.bytes);
     }
 }
 
@@ -90,8 +87,8 @@ impl Report {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{language:<8} {:.4} bits per byte  ({} documents, {} tokens, {} bytes)",
-                tally.bits_per_byte, tally.documents, tally.tokens, tally.bytes
+                "{language:<8} {}  ({} documents, {} tokens, {} bytes)",
+                tally.bits, tally.documents, tally.tokens, tally.bytes
             );
         }
         text

@@ -97,7 +97,7 @@ pub(super) struct Report {
 pub(super) fn measure(
     filler: &mut Filler,
     sets: &HoleSets,
-    (rule, max_tokens): (String, Option<usize>),
+    max_tokens: Option<usize>,
 ) -> Result<Report> {
     let (mut offers, mut cost) = (Vec::new(), Cost::default());
     fill_all(filler, sets, max_tokens, |_, _, hole, filled| {
@@ -105,7 +105,7 @@ pub(super) fn measure(
         cost.add(&filled.stats);
         Ok(())
     })?;
-    Ok(report(&offers, rule, cost))
+    Ok(report(&offers, filler.rule(), cost))
 }
 
 fn report(offers: &[Offer], rule: String, cost: Cost) -> Report {

@@ -1,5 +1,6 @@
 //! Holes filled by the engine as it serves them, and what that costs.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use serde::Serialize;
 use diffcoder_engine::cancel::CancelToken;
 use diffcoder_engine::engine::Engine;
 use diffcoder_engine::infiller::{
-    FillMode, Finish, Infill, InfillLimits, InfillRequest, InfillStats, Infiller as _, Sampling,
-    Segment, Unmasking,
+    DecodeOrder, FillMode, Finish, Infill, InfillLimits, InfillRequest, InfillStats, Infiller as _,
+    Sampling, Segment, Unmasking,
 };
 use diffcoder_engine::related::Related;
 
@@ -55,10 +56,31 @@ fn finite(text: &str) -> Result<f32, String> {
     if number.is_finite() { Ok(number) } else { Err("choose a finite number".to_owned()) }
 }
 
+/// How the masks of a fill become tokens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    /// How many after a forward.
+    pub unmasking: Unmasking,
+    /// Which come first; `None` as the model is served.
+    pub order: Option<DecodeOrder>,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(order) = self.order {
+            write!(f, "{}, ", order.name())?;
+        }
+        match self.unmasking {
+            Unmasking::Threshold(threshold) => write!(f, "threshold {threshold}"),
+            Unmasking::Static { steps_per_block } => write!(f, "{steps_per_block} steps a block"),
+        }
+    }
+}
+
 /// An engine that fills one hole after another.
 pub(super) struct Filler {
     engine: Engine,
-    unmasking: Unmasking,
+    rule: Rule,
     copy_draft: Option<f64>,
     asked: usize,
 }
@@ -78,7 +100,7 @@ pub(super) struct Filled {
 
 impl Filler {
     /// Loads a model directory. Nothing is cached yet, so that no rule profits from the prompts of another.
-    pub(super) fn open(dir: &Path, unmasking: Unmasking, serving: Serving) -> Result<Self> {
+    pub(super) fn open(dir: &Path, rule: Rule, serving: Serving) -> Result<Self> {
         let engine = Engine::from_dir(dir)?;
         let engine = match serving.healing {
             Healing::On => engine,
@@ -92,7 +114,13 @@ impl Filler {
             Some(tokens) => engine.with_related_tokens(tokens),
             None => engine,
         };
-        Ok(Self { engine, unmasking, copy_draft: serving.copy_draft, asked: 0 })
+        let rule = Rule { order: rule.order.or(Some(engine.order())), ..rule };
+        Ok(Self { engine, rule, copy_draft: serving.copy_draft, asked: 0 })
+    }
+
+    /// How it decodes, in words.
+    pub(super) fn rule(&self) -> String {
+        self.rule.to_string()
     }
 
     /// Fills the hole between two texts with at most `max_tokens` tokens; `related` is text of other files.
@@ -114,7 +142,8 @@ impl Filler {
             related,
             limits: InfillLimits { max_tokens, ..InfillLimits::default() },
             sampling: Sampling {
-                unmasking: self.unmasking,
+                unmasking: self.rule.unmasking,
+                order: self.rule.order,
                 copy_draft: self.copy_draft,
                 ..Sampling::default()
             },
@@ -150,7 +179,8 @@ impl Filler {
         let request = InfillRequest {
             limits: InfillLimits { max_tokens, ..InfillLimits::default() },
             sampling: Sampling {
-                unmasking: self.unmasking,
+                unmasking: self.rule.unmasking,
+                order: self.rule.order,
                 copy_draft: self.copy_draft,
                 ..Sampling::default()
             },
@@ -222,14 +252,5 @@ impl Cost {
             self.tokens_per_s,
             self.mean_ms
         )
-    }
-}
-
-/// An unmasking rule in words.
-pub(super) fn rule_name(unmasking: Unmasking) -> String {
-    match unmasking {
-        Unmasking::Threshold(threshold) => format!("threshold {threshold}"),
-        Unmasking::Sequential(threshold) => format!("left to right, threshold {threshold}"),
-        Unmasking::Static { steps_per_block } => format!("{steps_per_block} steps a block"),
     }
 }

@@ -1,7 +1,6 @@
 //! How likely a model holds what stood in held-out holes: a measure that next-token and block-diffusion models share.
 
 use std::collections::BTreeMap;
-use std::f64::consts::LN_2;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use diffcoder_engine::prompt::layout::Layout;
 use diffcoder_engine::prompt::related::related_tokens;
 
 use super::CHOICE_SEED;
-use super::nats::{Measure, Row, Scorer};
+use super::nats::{Bits, Measure, Row, Scorer};
 use crate::data::Document;
 use crate::data::holes::{HeldOutHole, HoleKind, held_out_holes};
 use crate::data::neighbours::Neighbours;
@@ -35,10 +34,9 @@ struct Tally {
     holes: usize,
     /// UTF-8 bytes of the fills, with what they spell of the cut word.
     bytes: usize,
-    /// Summed bits, those of the closing tokens included.
-    bits: f64,
-    /// `bits / bytes`.
-    bits_per_byte: f64,
+    /// Summed bits, those of the closing tokens included, over `bytes`.
+    #[serde(flatten)]
+    bits: Bits,
     /// Fills that greedy next-token decoding gives to the last token, its end included; `None` for NELBO, where decoding
     /// is not a function of these numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,8 +62,8 @@ impl Report {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{language:<8} {:.4} bits per byte of fill  ({} holes, {} bytes{})",
-                tally.bits_per_byte,
+                "{language:<8} {}  ({} holes, {} bytes of fill{})",
+                tally.bits,
                 tally.holes,
                 tally.bytes,
                 exact.unwrap_or_default()
@@ -110,8 +108,7 @@ pub(super) fn measure(
             let tally = results.entry(key.to_owned()).or_default();
             tally.holes += 1;
             tally.bytes += laid.bytes;
-            tally.bits += nats / LN_2;
-            tally.bits_per_byte = tally.bits / tally.bytes.max(1) as f64;
+            tally.bits.add(nats, tally.bytes);
             if let Some(exact) = exact {
                 *tally.exact.get_or_insert(0) += usize::from(exact);
             }

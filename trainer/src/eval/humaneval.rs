@@ -113,8 +113,6 @@ pub(super) enum Completions {
 pub(super) struct Completer {
     /// Its engine.
     pub filler: Filler,
-    /// The unmasking rule in words.
-    pub rule: String,
     /// Most tokens of a fill.
     pub max_tokens: Option<usize>,
 }
@@ -156,7 +154,7 @@ pub(super) fn measure(
     mut completer: Option<&mut Completer>,
     sandbox: &Sandbox,
 ) -> Result<Report> {
-    let rule = completer.as_ref().map(|completer| completer.rule.clone());
+    let rule = completer.as_ref().map(|completer| completer.filler.rule());
     let (mut left_out, mut exact, mut cost) = (0, 0, Cost::default());
     let chosen = &problems.chosen;
     let complete = |problem: &Problem| -> Result<Option<String>> {

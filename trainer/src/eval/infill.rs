@@ -142,7 +142,7 @@ pub(super) struct Report {
 pub(super) fn measure(
     filler: &mut Filler,
     sets: &HoleSets,
-    (rule, max_tokens): (String, Option<usize>),
+    max_tokens: Option<usize>,
 ) -> Result<Report> {
     let mut results: BTreeMap<HoleKind, BTreeMap<String, Tally>> = BTreeMap::new();
     fill_all(filler, sets, max_tokens, |filler, kind, hole, filled| {
@@ -153,7 +153,7 @@ pub(super) fn measure(
         }
         Ok(())
     })?;
-    Ok(Report { suite: "infill", rule, holes_asked: sets.asked, results })
+    Ok(Report { suite: "infill", rule: filler.rule(), holes_asked: sets.asked, results })
 }
 
 impl Report {

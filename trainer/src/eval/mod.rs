@@ -16,15 +16,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::builder::RangedU64ValueParser;
-use diffcoder_engine::infiller::{Sampling, Unmasking};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use diffcoder_engine::infiller::{DecodeOrder, Sampling, Unmasking};
 use serde::Serialize;
 
 use crate::data::corpus::read_split;
 use crate::data::holes::HoleKind;
 use crate::data::{Document, Language, Split};
 use crate::output;
-use fill::{Filler, Serving, rule_name};
+use fill::{Filler, Rule, Serving};
 use humaneval::{Completer, Completions, Problems};
 use infill::HoleSets;
 use sandbox::{Limits, Sandbox};
@@ -57,9 +57,9 @@ pub struct EvalArgs {
     /// Confidence at which a mask becomes a token; that of the engine by default.
     #[arg(long, conflicts_with = "steps", value_parser = probability)]
     threshold: Option<f64>,
-    /// Commit from left to right, as far as the threshold is reached, instead of the surest masks.
-    #[arg(long, conflicts_with = "steps")]
-    sequential: bool,
+    /// Which masks of a block become tokens first; as the model is served by default.
+    #[arg(long, value_parser = decode_order(), conflicts_with = "sweep")]
+    order: Option<DecodeOrder>,
     #[command(flatten)]
     serving: Serving,
     /// Denoising steps of a block instead of a threshold.
@@ -136,10 +136,10 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
         "--sweep writes a chart and its numbers: name their folder with --out"
     );
     let fills = !matches!(args.suite, Suite::Bpb | Suite::FillLikelihood);
-    let has_rule = args.threshold.is_some() || args.steps.is_some() || args.sequential;
+    let has_rule = args.threshold.is_some() || args.steps.is_some() || args.order.is_some();
     ensure!(
         fills || !(has_rule || args.max_tokens.is_some() || args.serving.decodes()),
-        "this suite fills nothing: --threshold, --steps, --sequential, --max-tokens, --healing, --end-bias and --copy-draft are for suites that do"
+        "this suite fills nothing: --threshold, --steps, --order, --max-tokens, --healing, --end-bias and --copy-draft are for suites that do"
     );
     match args.suite {
         Suite::Bpb => {
@@ -157,13 +157,13 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
         Suite::Infill => args.infill(),
         Suite::MultiHole => {
             let count = args.count.unwrap_or(MULTI_HOLE_GROUPS);
-            let unmasking = args.unmasking();
+            let rule = args.rule();
             let model = args.model()?;
             let report = multi_hole::measure(
-                (model, &|| Filler::open(model, unmasking, args.serving)),
+                (model, &|| Filler::open(model, rule, args.serving)),
                 &args.documents()?,
                 count,
-                (rule_name(unmasking), args.max_tokens),
+                args.max_tokens,
             )?;
             args.print(&report, &report.table())
         }
@@ -183,17 +183,13 @@ impl EvalArgs {
         read_split(folder, Split::Validation)
     }
 
-    fn unmasking(&self) -> Unmasking {
-        let default = Sampling::default().unmasking;
-        match (self.threshold, self.steps) {
-            (threshold, _) if self.sequential => {
-                let Unmasking::Threshold(usual) = default else { return default };
-                Unmasking::Sequential(threshold.unwrap_or(usual))
-            }
+    fn rule(&self) -> Rule {
+        let unmasking = match (self.threshold, self.steps) {
             (Some(threshold), _) => Unmasking::Threshold(threshold),
             (None, Some(steps_per_block)) => Unmasking::Static { steps_per_block },
-            (None, None) => default,
-        }
+            (None, None) => Sampling::default().unmasking,
+        };
+        Rule { unmasking, order: self.order }
     }
 
     fn infill(&self) -> Result<()> {
@@ -204,27 +200,25 @@ impl EvalArgs {
         };
         let count = self.count.unwrap_or(INFILL_HOLES);
         let sets = HoleSets::choose(self.documents()?, kinds, count)?;
-        let unmasking = self.unmasking();
         if self.calibrate {
-            let mut filler = Filler::open(self.model()?, unmasking, self.serving)?;
-            let rule = rule_name(unmasking);
-            let report = calibrate::measure(&mut filler, &sets, (rule, self.max_tokens))?;
+            let mut filler = Filler::open(self.model()?, self.rule(), self.serving)?;
+            let report = calibrate::measure(&mut filler, &sets, self.max_tokens)?;
             return self.print(&report, &report.table());
         }
-        let measure = |unmasking| {
-            let mut filler = Filler::open(self.model()?, unmasking, self.serving)?;
-            infill::measure(&mut filler, &sets, (rule_name(unmasking), self.max_tokens))
+        let measure = |rule| {
+            let mut filler = Filler::open(self.model()?, rule, self.serving)?;
+            infill::measure(&mut filler, &sets, self.max_tokens)
         };
         let Some(out) = &self.out else {
-            let report = measure(unmasking)?;
+            let report = measure(self.rule())?;
             return self.print(&report, &report.table());
         };
         let mut points = Vec::new();
-        for unmasking in sweep::rules() {
-            for (kind, results) in measure(unmasking)?.results {
+        for rule in sweep::rules() {
+            for (kind, results) in measure(rule)?.results {
                 if let Some(all) = results.get("all") {
                     let worth = (all.exact_match, Some(all.edit_similarity));
-                    points.push(Point::new(kind.name(), unmasking, worth, all.cost));
+                    points.push(Point::new(kind.name(), rule, worth, all.cost));
                 }
             }
         }
@@ -242,19 +236,18 @@ impl EvalArgs {
         let problems = Problems::read(file, self.count)?;
         let helper = std::env::current_exe().context("cannot find this program's own file")?;
         let sandbox = Sandbox::open(&helper, &self.python, Limits::default())?;
-        let measure = |unmasking| {
+        let measure = |rule| {
             let mut completer = match self.completions {
                 Completions::Canonical | Completions::Mutated => None,
                 Completions::Model => Some(Completer {
-                    filler: Filler::open(self.model()?, unmasking, self.serving)?,
-                    rule: rule_name(unmasking),
+                    filler: Filler::open(self.model()?, rule, self.serving)?,
                     max_tokens: self.max_tokens,
                 }),
             };
             humaneval::measure(&problems, self.completions, completer.as_mut(), &sandbox)
         };
         let Some(out) = &self.out else {
-            let report = measure(self.unmasking())?;
+            let report = measure(self.rule())?;
             return self.print(&report, &report.table());
         };
         ensure!(
@@ -262,11 +255,11 @@ impl EvalArgs {
             "--sweep varies how the model decodes: leave --completions away"
         );
         let mut points = Vec::new();
-        for unmasking in sweep::rules() {
-            let report = measure(unmasking)?;
+        for rule in sweep::rules() {
+            let report = measure(rule)?;
             points.push(Point::new(
                 &report.file,
-                unmasking,
+                rule,
                 (report.pass_at_1, None),
                 report.cost.unwrap_or_default(),
             ));
@@ -282,6 +275,12 @@ impl EvalArgs {
     fn print(&self, report: &impl Serialize, table: &str) -> Result<()> {
         if self.json { output::line(&serde_json::to_string(report)?) } else { output::write(table) }
     }
+}
+
+/// Orders by their names, as the command line lists them.
+fn decode_order() -> impl TypedValueParser<Value = DecodeOrder> {
+    PossibleValuesParser::new(DecodeOrder::ALL.map(DecodeOrder::name))
+        .try_map(|name| DecodeOrder::from_name(&name).ok_or("unknown order"))
 }
 
 fn by_language(documents: &[Document]) -> Result<BTreeMap<Language, Vec<&Document>>> {

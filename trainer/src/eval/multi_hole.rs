@@ -100,7 +100,7 @@ pub(super) fn measure(
     (model, open): (&Path, &dyn Fn() -> Result<Filler>),
     documents: &[Document],
     count: usize,
-    (rule, max_tokens): (String, Option<usize>),
+    max_tokens: Option<usize>,
 ) -> Result<Report> {
     let groups = held_out_groups(documents, count, CHOICE_SEED);
     ensure!(
@@ -110,9 +110,10 @@ pub(super) fn measure(
     let max_tokens = max_tokens.unwrap_or(MOST_TOKENS);
     let (modes, note) = modes_of(model)?;
     let bar = counter(modes.len() * groups.len(), "filling")?;
-    let mut results = BTreeMap::new();
+    let (mut results, mut rule) = (BTreeMap::new(), String::new());
     for &(name, mode) in modes {
         let mut filler = open()?;
+        rule = filler.rule();
         let mut tally = Tally::default();
         for group in &groups {
             let infill = filler.fill_group((&group.text, &group.holes), mode, max_tokens)?;

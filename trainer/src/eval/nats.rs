@@ -1,5 +1,7 @@
 //! What a text costs under a model: the log-likelihood of an autoregressive one, the exact NELBO of a block-diffusion one.
 
+use std::f64::consts::LN_2;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -36,6 +38,55 @@ pub(super) struct Row {
     pub(super) first: usize,
 }
 
+/// What a row costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Nats {
+    /// Under the [`Measure`].
+    pub(super) total: f64,
+    /// `-ln p` of decoding each block left to right, one token per forward: the exact likelihood of that order, where
+    /// NELBO is the average over all orders. `None` for next-token prediction, which has no other.
+    pub(super) left_to_right: Option<f64>,
+}
+
+/// Bits of several rows, and what a byte of their texts costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Bits {
+    /// Summed bits under the [`Measure`].
+    bits: f64,
+    /// `bits` over the bytes of the texts.
+    bits_per_byte: f64,
+    /// Summed bits of decoding left to right, see [`Nats::left_to_right`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_to_right_bits: Option<f64>,
+    /// `left_to_right_bits` over the bytes of the texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_to_right_bits_per_byte: Option<f64>,
+}
+
+impl Bits {
+    /// Adds a row; `bytes` are those of all texts by now, this one's among them.
+    pub(super) fn add(&mut self, nats: Nats, bytes: usize) {
+        let bytes = bytes.max(1) as f64;
+        self.bits += nats.total / LN_2;
+        self.bits_per_byte = self.bits / bytes;
+        if let Some(nats) = nats.left_to_right {
+            let bits = self.left_to_right_bits.unwrap_or_default() + nats / LN_2;
+            self.left_to_right_bits = Some(bits);
+            self.left_to_right_bits_per_byte = Some(bits / bytes);
+        }
+    }
+}
+
+impl fmt::Display for Bits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.4} bits per byte", self.bits_per_byte)?;
+        match self.left_to_right_bits_per_byte {
+            Some(bits) => write!(f, ", {bits:.4} left to right"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A model that `diffcoder-train` made, and how its rows are scored.
 pub(super) struct Scorer {
     /// The model.
@@ -67,7 +118,7 @@ impl Scorer {
     }
 
     /// Nats of the scored part of a row.
-    pub(super) fn nats(&self, row: &Row) -> Result<f64> {
+    pub(super) fn nats(&self, row: &Row) -> Result<Nats> {
         let special = self.tokenizer.special();
         nats(&self.model, row, self.measure, (special.mask, self.keys.block_length))
     }
@@ -79,9 +130,9 @@ fn nats(
     row: &Row,
     measure: Measure,
     (mask_token, block): (u32, usize),
-) -> Result<f64> {
+) -> Result<Nats> {
     match measure {
-        Measure::Likelihood => likelihood(model, row),
+        Measure::Likelihood => Ok(Nats { total: likelihood(model, row)?, left_to_right: None }),
         Measure::Nelbo => nelbo(model, row, mask_token, block),
     }
 }
@@ -99,7 +150,10 @@ fn likelihood(model: &Model, Row { tokens, first }: &Row) -> Result<f64> {
 
 /// Block by block as it is decoded: each mask pattern of a block is a forward of the block alone, behind the cached
 /// blocks left of it. What is not scored of the first block stands there, as it does when a block is decoded.
-fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<f64> {
+///
+/// Decoding left to right meets those patterns alone that mask a block from one token on to its end, and decides the
+/// first of the masks.
+fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<Nats> {
     let tokens = &row.tokens;
     let mut cache = model.new_cache();
     let mask = SequenceMask::BlockCausal { block };
@@ -109,7 +163,7 @@ fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<f64>
     if start > 0 {
         model.forward(&mut [prompt])?;
     }
-    let mut total = 0.0;
+    let (mut total, mut left_to_right) = (0.0, 0.0);
     for (first, clean) in (start..).step_by(block).zip(tokens[start..].chunks(block)) {
         let fixed = row.first.saturating_sub(first);
         for pattern in mask_patterns(clean.len() - fixed) {
@@ -120,8 +174,11 @@ fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<f64>
             let (tokens, logits) = (&noisy, 0..noisy.len());
             let group = RowGroup { cache: &mut cache, tokens, mask, commit: 0, logits };
             let logits = model.forward(&mut [group])?.to_vec2::<f32>()?;
-            let nats = masked.iter().map(|&at| cross_entropy(&logits[at], clean[at]));
-            total += pattern.weight * nats.sum::<f64>();
+            let nats = |&at: &usize| cross_entropy(&logits[at], clean[at]);
+            total += pattern.weight * masked.iter().map(nats).sum::<f64>();
+            if masked[0] + masked.len() == clean.len() {
+                left_to_right += nats(&masked[0]);
+            }
         }
         if first + clean.len() == tokens.len() {
             break;
@@ -130,7 +187,7 @@ fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<f64>
             RowGroup { cache: &mut cache, tokens: clean, mask, commit: clean.len(), logits: 0..0 };
         model.forward(&mut [done])?;
     }
-    Ok(total)
+    Ok(Nats { total, left_to_right: Some(left_to_right) })
 }
 
 /// Nats of a token under the softmax of `logits`.
@@ -180,10 +237,13 @@ mod tests {
         let model =
             Model::new(&config, Weights::from_tensors(zeros, "zeros"), Ops::default()).unwrap();
         for measure in [Measure::Likelihood, Measure::Nelbo] {
-            let found = nats(&model, &row(1), measure, (MASK, BLOCK)).unwrap();
-            assert!((found - 11.0 * 64f64.ln()).abs() < 1e-3, "{measure:?} {found}");
-            let part = nats(&model, &row(6), measure, (MASK, BLOCK)).unwrap();
-            assert!((part - 6.0 * 64f64.ln()).abs() < 1e-3, "{measure:?} {part}");
+            for (first, scored) in [(1, 11.0), (6, 6.0)] {
+                let found = nats(&model, &row(first), measure, (MASK, BLOCK)).unwrap();
+                for found in [found.total].into_iter().chain(found.left_to_right) {
+                    let expected = scored * 64f64.ln();
+                    assert!((found - expected).abs() < 1e-3, "{measure:?} {found} {expected}");
+                }
+            }
         }
     }
 
@@ -219,6 +279,33 @@ mod tests {
                 }
             }
             let found = nats(&model, &row(scored_from), Measure::Nelbo, (MASK, BLOCK)).unwrap();
+            let found = found.total;
+            assert!((found - expected).abs() < 1e-4 * expected, "{found} {expected}");
+        }
+    }
+
+    /// Against the definition: token by token, what is right of a token in its block masked, what is left of it clean.
+    #[test]
+    fn left_to_right_is_the_chain_of_decoding_in_that_order() {
+        let config = config();
+        let parameters = Parameters::init(&config, &mut stream(5, 0, Stream::Init)).unwrap();
+        let model = parameters.model(&config, Ops::default()).unwrap();
+        for scored_from in [1, 4, 6] {
+            let tokens = row(scored_from).tokens;
+            let mut expected = 0.0;
+            for at in scored_from..tokens.len() {
+                let end = (at / BLOCK + 1) * BLOCK;
+                let mut ids = tokens[..end].to_vec();
+                ids[at..].fill(MASK);
+                let positions: Vec<u32> = (0..end as u32).collect();
+                let ids = Tensor::from_vec(ids, (1, end), &Device::Cpu).unwrap();
+                let mask = SequenceMask::BlockCausal { block: BLOCK };
+                let hidden = model.forward_sequence(&ids, &positions, mask).unwrap();
+                let nll = model.head_nll(&hidden, &[at as u32], &[tokens[at]]).unwrap();
+                expected += f64::from(nll.to_vec1::<f32>().unwrap()[0]);
+            }
+            let found = nats(&model, &row(scored_from), Measure::Nelbo, (MASK, BLOCK)).unwrap();
+            let found = found.left_to_right.unwrap();
             assert!((found - expected).abs() < 1e-4 * expected, "{found} {expected}");
         }
     }
@@ -245,7 +332,7 @@ mod tests {
             let nll = nll.to_vec1::<f32>().unwrap();
             expected += pattern.weight * nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
         }
-        let found = nats(&model, &row(0), Measure::Nelbo, (MASK, BLOCK)).unwrap();
+        let found = nats(&model, &row(0), Measure::Nelbo, (MASK, BLOCK)).unwrap().total;
         assert!((found - expected).abs() < 1e-4 * expected, "{found} {expected}");
     }
 }

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use diffcoder_engine::infiller::Unmasking;
+use diffcoder_engine::infiller::{DecodeOrder, Unmasking};
 use serde::Serialize;
 
-use super::fill::{Cost, rule_name};
+use super::fill::{Cost, Rule};
 use crate::atomic::NewFolder;
 use crate::chart::{Labels, Series, Style, render};
 
@@ -21,11 +21,13 @@ const JSON: &str = "sweep.json";
 const SVG: &str = "sweep.svg";
 
 /// Every rule of a sweep.
-pub(super) fn rules() -> impl Iterator<Item = Unmasking> {
+pub(super) fn rules() -> impl Iterator<Item = Rule> {
     let thresholds = THRESHOLDS.into_iter().map(Unmasking::Threshold);
     let steps = STEPS.into_iter().map(|steps_per_block| Unmasking::Static { steps_per_block });
-    let sequential = THRESHOLDS.into_iter().map(Unmasking::Sequential);
-    thresholds.chain(sequential).chain(steps)
+    let all: Vec<Unmasking> = thresholds.chain(steps).collect();
+    DecodeOrder::ALL.into_iter().flat_map(move |order| {
+        all.clone().into_iter().map(move |unmasking| Rule { unmasking, order: Some(order) })
+    })
 }
 
 /// What one rule gives.
@@ -50,22 +52,22 @@ impl Point {
     /// A point of the curve of its family of rules.
     pub(super) fn new(
         on: &str,
-        unmasking: Unmasking,
+        rule: Rule,
         (accuracy, edit_similarity): (f64, Option<f64>),
         cost: Cost,
     ) -> Self {
-        let family = match unmasking {
+        let family = match rule.unmasking {
             Unmasking::Threshold(_) => "threshold",
-            Unmasking::Sequential(_) => "left to right",
             Unmasking::Static { .. } => "steps a block",
         };
+        let order = rule.order.unwrap_or_default().name();
         Self {
             on: on.to_owned(),
-            rule: rule_name(unmasking),
+            rule: rule.to_string(),
             accuracy,
             edit_similarity,
             cost,
-            curve: format!("{on}, {family}"),
+            curve: format!("{on}, {order}, {family}"),
         }
     }
 }
@@ -156,12 +158,15 @@ mod tests {
         report.write(&out).unwrap();
         let svg = std::fs::read_to_string(out.join(SVG)).unwrap();
         assert_eq!(svg.matches("<circle").count(), count);
-        assert!(svg.contains("lines, threshold") && svg.contains("lines, steps a block"));
+        assert!(svg.contains("lines, surest-first, threshold"));
+        assert!(svg.contains("lines, left-to-right, steps a block"));
         let json: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(out.join(JSON)).unwrap()).unwrap();
         assert_eq!(json["points"].as_array().unwrap().len(), count);
-        assert_eq!(json["points"][0]["rule"], "threshold 0.5");
-        assert!(report.table().contains("| lines | 4 steps a block | 50.00 % | 0.750 |"));
+        assert_eq!(json["points"][0]["rule"], "surest-first, threshold 0.5");
+        assert!(
+            report.table().contains("| lines | left-to-right, 4 steps a block | 50.00 % | 0.750 |")
+        );
         // A folder with something else in it is left alone.
         let occupied = root.path().join("occupied");
         std::fs::create_dir(&occupied).unwrap();

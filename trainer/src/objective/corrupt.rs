@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::objective::noise::{Clip, NoiseRule, RateUnit};
+use crate::objective::noise::{Clip, NoiseRule, RateUnit, n_tail, tail_weight};
 
 /// A batch of token rows of equal length, row after row.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub struct Uniforms {
     pub mask: Vec<f32>,
     /// One per block: which token an empty block masks.
     pub fallback: Vec<f32>,
+    /// One per block: it is masked from the right if it lies below that share. Not needed where the share is 0.
+    pub order: Vec<f32>,
 }
 
 impl Uniforms {
@@ -32,7 +34,12 @@ impl Uniforms {
     pub fn draw(rng: &mut ChaCha8Rng, n_tokens: usize, block: usize) -> Self {
         let n_blocks = n_tokens / block;
         let mut take = |n: usize| (0..n).map(|_| rng.random::<f32>()).collect::<Vec<_>>();
-        Self { rate: take(n_blocks), mask: take(n_tokens), fallback: take(n_blocks) }
+        Self {
+            rate: take(n_blocks),
+            mask: take(n_tokens),
+            fallback: take(n_blocks),
+            order: take(n_blocks),
+        }
     }
 }
 
@@ -52,7 +59,8 @@ pub struct Corrupted {
 /// Masks `rows` as `rule` says, decided by `uniforms` alone.
 ///
 /// Each maskable token of a block is masked with the block's probability. With the clip on, a block left without a mask
-/// gets one: maskable token number `floor(f * n)` of its n maskable ones. A block without a maskable token gets none.
+/// gets one: maskable token number `floor(f * n)` of its n maskable ones. A block without a maskable token gets none. A
+/// block that is masked from the right takes its number of masks from its own uniform ratio (see [`n_tail`]).
 pub fn corrupt_with(
     rule: &NoiseRule,
     rows: Rows<'_>,
@@ -73,6 +81,16 @@ pub fn corrupt_with(
         maskable.clear();
         maskable.extend((first..first + block).filter(|&token| rows.loss_mask[token]));
         let before = out.masked.len();
+        if uniforms.order.get(index).is_some_and(|&order| order < rule.left_to_right) {
+            let n = maskable.len();
+            let tail = &maskable[n - n_tail(uniforms.rate[index], n)..];
+            for (at, &token) in tail.iter().enumerate() {
+                out.masked.push(token as u32);
+                out.noisy[token] = mask_token;
+                out.weights.push(tail_weight(at, tail.len(), n));
+            }
+            continue;
+        }
         out.masked.extend(
             maskable
                 .iter()
@@ -183,6 +201,7 @@ mod tests {
             rate: vec![0.0; 3],
             mask: vec![0.99; 12],
             fallback: vec![fallback; 3],
+            order: vec![],
         };
         for (fallback, expected) in [(0.0, [1, 8]), (0.49, [1, 9]), (0.5, [3, 10]), (1.0, [3, 11])]
         {
@@ -198,6 +217,37 @@ mod tests {
     }
 
     #[test]
+    fn blocks_below_the_share_are_masked_from_the_right() {
+        let tokens = [9; 12];
+        let mut loss_mask = [true; 12];
+        // The second block has two maskable tokens, the third none that its order would reach.
+        loss_mask[4..6].fill(false);
+        let rows = Rows { tokens: &tokens, loss_mask: &loss_mask, len: 12 };
+        let uniforms = Uniforms {
+            rate: vec![0.6, 0.3, 0.0],
+            mask: vec![0.99; 12],
+            fallback: vec![0.0; 3],
+            order: vec![0.4, 0.0, 0.5],
+        };
+        let rule = NoiseRule::cpt(4, RateUnit::Block, Clip::On).with_left_to_right(0.5);
+        let out = corrupt_with(&rule, rows, MASK, &uniforms);
+        assert_eq!(out.masked, [1, 2, 3, 7, 8], "three of four, one of two, and a forced one");
+        assert_eq!(out.weights, [2.0, 1.0, 1.0, 2.0, 4.0]);
+        assert_eq!(out.n_forced, 1);
+        assert_eq!(out.noisy, [9, 5, 5, 5, 9, 9, 9, 5, 5, 9, 9, 9]);
+        let paper = corrupt_with(&rule.with_left_to_right(0.0), rows, MASK, &uniforms);
+        assert_eq!(paper.n_forced, 3, "nobody is masked from the right at a share of 0");
+    }
+
+    #[test]
+    fn a_block_of_prompt_alone_is_never_masked_from_the_right() {
+        let rule = NoiseRule::cpt(4, RateUnit::Block, Clip::On).with_left_to_right(1.0);
+        let rows = Rows { tokens: &[9; 8], loss_mask: &[false; 8], len: 8 };
+        let uniforms = Uniforms::draw(&mut ChaCha8Rng::seed_from_u64(1), 8, 4);
+        assert!(corrupt_with(&rule, rows, MASK, &uniforms).masked.is_empty());
+    }
+
+    #[test]
     fn one_rate_per_sequence_is_shared_by_its_blocks_alone() {
         let tokens = [9; 16];
         let rows = Rows { tokens: &tokens, loss_mask: &[true; 16], len: 8 };
@@ -205,6 +255,7 @@ mod tests {
             rate: vec![0.3, 0.9, 0.8, 0.1],
             mask: vec![0.5; 16],
             fallback: vec![0.0; 4],
+            order: vec![],
         };
         let rule = NoiseRule::cpt(4, RateUnit::Sequence, Clip::On);
         let out = corrupt_with(&rule, rows, MASK, &uniforms);

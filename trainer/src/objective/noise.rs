@@ -38,6 +38,9 @@ pub struct NoiseRule {
     pub u_max: f32,
     /// What a masked token counts in the loss.
     pub weight: Weight,
+    /// Share of the blocks whose masks are what decoding left to right meets: the last tokens of the block, any number of
+    /// them being equally likely. 0 masks as the paper does.
+    pub left_to_right: f32,
 }
 
 /// What a masked token counts in the loss.
@@ -54,12 +57,17 @@ impl NoiseRule {
     ///
     /// With the clip `u` would jump to 1/N at once and the warmup would be none.
     pub fn warmup(block: usize, unit: RateUnit, u_max: f32) -> Self {
-        Self { block, unit, clip: Clip::Off, u_max, weight: Weight::One }
+        Self { block, unit, clip: Clip::Off, u_max, weight: Weight::One, left_to_right: 0.0 }
     }
 
     /// The CPT rule: `u = t ~ U(0, 1)`, clipped to `[1/N, 1]`, weight `1/u_blk`.
     pub fn cpt(block: usize, unit: RateUnit, clip: Clip) -> Self {
-        Self { block, unit, clip, u_max: 1.0, weight: Weight::Inverse }
+        Self { block, unit, clip, u_max: 1.0, weight: Weight::Inverse, left_to_right: 0.0 }
+    }
+
+    /// The same rule with a share of blocks masked from the right.
+    pub fn with_left_to_right(self, share: f32) -> Self {
+        Self { left_to_right: share, ..self }
     }
 
     /// Mask ratio of a block from a uniform number in [0, 1).
@@ -77,6 +85,25 @@ impl NoiseRule {
             Weight::Inverse => 1.0 / rate,
             Weight::One => 1.0,
         }
+    }
+}
+
+/// How many of `n_maskable` tokens a block masks from the right, from a uniform number in [0, 1): 1 to all of them, each
+/// number equally likely.
+pub fn n_tail(uniform: f32, n_maskable: usize) -> usize {
+    ((uniform * n_maskable as f32) as usize + 1).min(n_maskable)
+}
+
+/// Loss weight of mask `index` of the `n_tail` rightmost of `n_maskable` tokens.
+///
+/// The first one is what decoding left to right decides next: it counts half of what the block does, the others share
+/// the rest, so that several may be decided at once. A block counts `n_maskable`, as it does on average under `1/u`.
+pub fn tail_weight(index: usize, n_tail: usize, n_maskable: usize) -> f32 {
+    let all = n_maskable as f32;
+    match (index, n_tail) {
+        (_, 1) => all,
+        (0, _) => all / 2.0,
+        _ => all / 2.0 / (n_tail - 1) as f32,
     }
 }
 
@@ -105,6 +132,22 @@ mod tests {
         {
             assert_eq!(clipped_rate(u, n), expected, "u {u} N {n}");
         }
+    }
+
+    #[test]
+    fn tails_are_equally_long_on_average_and_a_block_counts_its_tokens() {
+        for n in 1..=8 {
+            let mut counts = vec![0; n + 1];
+            (0..n * 100).for_each(|i| counts[n_tail(i as f32 / (n * 100) as f32, n)] += 1);
+            assert_eq!(counts[0], 0);
+            assert!(counts[1..].iter().all(|&count| count == 100), "{counts:?}");
+            assert_eq!(n_tail(0.999_999_94, n), n);
+            for tail in 1..=n {
+                let sum: f32 = (0..tail).map(|index| tail_weight(index, tail, n)).sum();
+                assert!((sum - n as f32).abs() < 1e-5, "{tail} of {n}");
+            }
+        }
+        assert_eq!([0, 1, 2].map(|index| tail_weight(index, 3, 4)), [2.0, 1.0, 1.0]);
     }
 
     #[test]

@@ -70,6 +70,7 @@ local spec = {
     steps = count(nil, 1),
     seed = count(nil, 0),
     threshold = of_type(nil, 'number'),
+    order = one_of(nil, { 'model', 'leftToRight', 'surestFirst' }),
     temperature = of_type(nil, 'number'),
     keys = {
       accept = key('<Tab>'),

@@ -229,6 +229,7 @@ function M.start(buf, ranges, wish)
     maxLines = options.max_lines,
     threshold = options.threshold,
     steps = options.steps,
+    order = options.order,
     temperature = options.temperature,
     seed = options.seed,
     frameToken = options.frames and options.preview and job.token or nil,

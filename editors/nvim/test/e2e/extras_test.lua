@@ -124,7 +124,7 @@ t.test('the help lists every option', nil, function(child)
     local text = table.concat(vim.fn.readfile(vim.env.EDITOR_TEST_PLUGIN .. '/doc/diffcoder.txt'), '\n')
     return vim.iter({ 'cmd', 'filetypes', 'restarts', 'enabled', 'engine', 'debounce_ms', 'accept', 'accept_word',
       'accept_line', 'next', 'previous', 'dismiss', 'preview', 'frames', 'mode', 'alternatives', 'max_tokens',
-      'max_lines', 'steps', 'seed', 'threshold', 'temperature', 'reject' }):filter(function(name)
+      'max_lines', 'steps', 'seed', 'threshold', 'order', 'temperature', 'reject' }):filter(function(name)
       return not text:find('%f[%w]' .. name .. '%f[^%w_]') end):totable()]])
   t.equal(missing, {}, 'options')
 end)

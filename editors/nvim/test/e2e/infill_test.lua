@@ -254,6 +254,7 @@ t.test(
     steps = 3,
     seed = 5,
     threshold = 0.25,
+    order = 'leftToRight',
     temperature = 0.5,
     frames = false,
   }),
@@ -274,6 +275,7 @@ t.test(
       steps = 3,
       seed = 5,
       threshold = 0.25,
+      order = 'leftToRight',
       temperature = 0.5,
     }, 'parameters')
   end
