@@ -15,7 +15,7 @@ use diffcoder_engine::kernels::doubled::{
     doubled_attention, doubled_attention_backward,
 };
 use diffcoder_engine::kernels::matmul::{
-    Beta, MatMut, MatRef, Precision, bf16_available, matmul, matmul_serial,
+    Beta, MatMut, MatRef, Packed, Precision, bf16_available, matmul, matmul_serial,
 };
 use diffcoder_engine::kernels::norm::{rms_norm, rms_norm_backward};
 use diffcoder_engine::kernels::rope::{RopeTable, rope};
@@ -81,11 +81,47 @@ fn products() {
     }
 }
 
+/// Products of a layer, (outputs, inputs).
+const LAYER: [(usize, usize); 7] =
+    [(256, 256), (128, 256), (128, 256), (256, 256), (768, 256), (768, 256), (256, 768)];
+
+/// All products of six layers over a part of a prompt, in bf16.
+fn kept_weights() {
+    let weights: Vec<_> =
+        (0..6).flat_map(|_| LAYER).map(|(out, inner)| (numbers(out * inner), out, inner)).collect();
+    let weights: Vec<_> =
+        weights.iter().map(|(weight, out, inner)| MatRef::new(weight, *out, *inner).t()).collect();
+    let Some(kept) = weights.iter().map(|&weight| Packed::new(weight)).collect::<Option<Vec<_>>>()
+    else {
+        return;
+    };
+    let (x, mut anew, mut at_once) =
+        (numbers(1024 * 768), numbers(1024 * 768), numbers(1024 * 768));
+    for rows in [128, 256, 1024] {
+        let input = |inner: usize| MatRef::new(&x[..rows * inner], rows, inner);
+        report(
+            &format!("{rows} rows, packed anew and kept"),
+            medians([
+                &mut || {
+                    for &weight in &weights {
+                        let c = black_box(&mut anew[..rows * weight.cols]);
+                        matmul(input(weight.rows), weight, c, Beta::Overwrite, Precision::Bf16);
+                    }
+                },
+                &mut || {
+                    for (weight, kept) in weights.iter().zip(&kept) {
+                        let c = black_box(&mut at_once[..rows * weight.cols]);
+                        kept.matmul(input(weight.rows), c, Beta::Overwrite);
+                    }
+                },
+            ]),
+        );
+    }
+}
+
 /// All products of a denoising step of six layers with the head, on weights that no cache of a core holds.
 fn few_rows() {
-    let shapes =
-        [(256, 256), (128, 256), (128, 256), (256, 256), (768, 256), (768, 256), (256, 768)];
-    let layers: Vec<_> = (0..6).flat_map(|_| shapes).chain([(4096, 256)]).collect();
+    let layers: Vec<_> = (0..6).flat_map(|_| LAYER).chain([(4096, 256)]).collect();
     let weights: Vec<_> = layers.iter().map(|&(out, inner)| numbers(out * inner)).collect();
     let (x, mut plain, mut placed) = (numbers(16 * 768), numbers(16 * 4096), numbers(16 * 4096));
     for rows in [4, 8, 16] {
@@ -281,6 +317,11 @@ fn main() {
     products();
     println!("{:<34} {:>10} {:>10} {:>7}", "denoising step, ms", "gemm", "in place", "ratio");
     few_rows();
+    println!(
+        "{:<34} {:>10} {:>10} {:>7}",
+        "layers of a prefill, bf16", "ms anew", "ms kept", "ratio"
+    );
+    kept_weights();
     println!("{:<34} {:>10} {:>10} {:>7}", "ms", "F32", "Bf16", "ratio");
     let shape = AttentionShape {
         batch: 8,

@@ -189,7 +189,7 @@ fn rounded_prefill_changes_prompts_by_its_rounding_and_decoding_not_at_all() {
     let rounding = exact.clone().with_prefill(Ops::Fused { precision: Precision::Bf16 });
     for (rows, is_prefill) in [(8, false), (200, true)] {
         let tokens: Vec<u32> = (0..rows as u32).map(|i| i * 7919 % 500 + 6).collect();
-        let [wanted, found] = [&exact, &rounding].map(|model| {
+        let [wanted, found, again] = [&exact, &rounding, &rounding].map(|model| {
             let group = RowGroup {
                 cache: &mut model.new_cache(),
                 tokens: &tokens,
@@ -204,5 +204,6 @@ fn rounded_prefill_changes_prompts_by_its_rounding_and_decoding_not_at_all() {
         let worst = wanted.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         assert!(worst <= BF16_TOLERANCE * scale, "{rows} rows: {worst} of {scale}");
         assert_eq!(worst > 0.0, is_prefill && bf16_available(), "{rows} rows: {worst}");
+        assert_eq!(again, found, "{rows} rows with weights that were packed before");
     }
 }

@@ -151,18 +151,22 @@ pub(super) enum Rhs<'a, T = f32> {
     Packed(bf16::PackedRhs),
 }
 
+/// How a right-hand side of this size is packed.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn spread_of<T>(b: &MatRef<'_, T>) -> bf16::Spread {
+    match b.rows * b.cols > PIECE_PACKED {
+        true => bf16::Spread::Threads,
+        false => bf16::Spread::Serial,
+    }
+}
+
 impl<'a, T: Element> Rhs<'a, T> {
     /// Packs `b` for `precision`, on the threads of the pool if it is big.
     pub(super) fn new(b: MatRef<'a, T>, precision: Precision) -> Self {
         b.check();
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if precision == Precision::Bf16 && bf16::available() {
-            let spread = if b.rows * b.cols > PIECE_PACKED {
-                bf16::Spread::Threads
-            } else {
-                bf16::Spread::Serial
-            };
-            return Self::Packed(bf16::PackedRhs::pack(b, spread));
+            return Self::Packed(bf16::PackedRhs::pack(b, spread_of(&b)));
         }
         let _ = precision;
         Self::Plain(b)
@@ -178,6 +182,62 @@ impl<'a, T: Element> Rhs<'a, T> {
             Self::Packed(b) => b.multiply(a, c, beta),
         }
     }
+}
+
+/// A right-hand side that was rounded to bf16 and packed once, for all products with it that follow.
+pub struct Packed {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    rhs: bf16::PackedRhs,
+    rows: usize,
+    cols: usize,
+}
+
+impl Packed {
+    /// Packs `b`; `None` where products in bf16 have no path of their own ([`bf16_available`]).
+    pub fn new(b: MatRef<'_>) -> Option<Self> {
+        b.check();
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if bf16::available() {
+            let rhs = bf16::PackedRhs::pack_to_keep(b, spread_of(&b));
+            return Some(Self { rhs, rows: b.rows, cols: b.cols });
+        }
+        None
+    }
+
+    /// C = A B, or C += A B, over the threads of the pool: [`matmul`] in bf16 without what it does to B first.
+    ///
+    /// a: (m, k), B: (k, n), c: (m, n) row-major.
+    pub fn matmul<A: Element>(&self, a: MatRef<'_, A>, c: &mut [f32], beta: Beta) {
+        let (m, n, k) = (a.rows, self.cols, a.cols);
+        assert_eq!(k, self.rows, "the inner dimensions must agree");
+        assert_eq!(c.len(), m * n, "the result must hold m x n numbers");
+        a.check();
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        over_rows(m, (n, k), c, |first, c| {
+            self.rhs.multiply(a.row_range(first, c.rows), c, beta);
+        });
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        let _ = beta;
+    }
+}
+
+/// Hands pieces of the rows of a result (m, n) with an inner dimension of k to `work`, over the threads of the pool; `work`
+/// gets a piece's first row and the piece.
+fn over_rows(
+    m: usize,
+    (n, k): (usize, usize),
+    c: &mut [f32],
+    work: impl Fn(usize, MatMut<'_>) + Sync,
+) {
+    let pieces = (m * n * k / PIECE_WORK).clamp(1, MAX_PIECES);
+    if pieces == 1 || m * n == 0 {
+        return work(0, MatMut::new(c, m, n));
+    }
+    let rows = m.div_ceil(pieces).next_multiple_of(PIECE_ROWS);
+    c.par_chunks_mut(rows * n).enumerate().for_each(|(piece, c)| {
+        let count = c.len() / n;
+        work(piece * rows, MatMut::new(c, count, n));
+    });
 }
 
 /// Multiply-adds of one piece of work: about 0.1 ms in f32.
@@ -221,11 +281,9 @@ pub fn matmul<A: Element, B: Element>(
     if k >= 4 * m.max(n) {
         return split_sum(a, b, c, beta, precision);
     }
-    let rows = m.div_ceil(pieces).next_multiple_of(PIECE_ROWS);
     let rhs = Rhs::new(b, precision);
-    c.par_chunks_mut(rows * n).enumerate().for_each(|(piece, c)| {
-        let count = c.len() / n;
-        rhs.multiply(a.row_range(piece * rows, count), MatMut::new(c, count, n), beta);
+    over_rows(m, (n, k), c, |first, c| {
+        rhs.multiply(a.row_range(first, c.rows), c, beta);
     });
 }
 

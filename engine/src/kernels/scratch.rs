@@ -58,6 +58,12 @@ impl<T: Number> Scratch<T> {
         scratch.lines[..used].fill(Line([0; 64]));
         scratch
     }
+
+    /// One of just this size, filled with zeros, that leaves the pool's buffers alone: for what is kept.
+    pub(super) fn to_keep(len: usize) -> Self {
+        let lines = vec![Line([0; 64]); (len * size_of::<T>()).div_ceil(size_of::<Line>())];
+        Self { lines, len, number: PhantomData }
+    }
 }
 
 impl<T: Number> Deref for Scratch<T> {

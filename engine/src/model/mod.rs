@@ -12,6 +12,7 @@ mod fused;
 mod layer;
 mod mlp;
 mod on_device;
+mod packed;
 mod rope;
 mod tape;
 
@@ -21,12 +22,14 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::{EngineError, Result};
+use crate::kernels::matmul::Precision;
 use crate::model::attention::{Halves, Plan};
 use crate::model::config::ModelConfig;
 use crate::model::kv_cache::KvCache;
 use crate::model::layer::Layer;
 use crate::model::mask::SequenceMask;
 use crate::model::ops::{OpSet, Ops};
+use crate::model::packed::PackedWeights;
 use crate::model::rope::Rope;
 pub use crate::model::tape::Gradients;
 use crate::model::tape::Tape;
@@ -40,13 +43,20 @@ const PREFILL_ROWS: usize = 128;
 pub struct Model {
     config: ModelConfig,
     ops: Ops,
-    prefill: Ops,            // of serving forwards over many rows
+    prefill: Prefill,        // serving forwards over many rows
     tape: Option<Arc<Tape>>, // where forwards are recorded
     embedding: Tensor,       // (V, D)
     layers: Vec<Layer>,
     norm: Tensor, // (D)
     head: Tensor, // (V, D)
     rope: Arc<Rope>,
+}
+
+/// How serving forwards over many rows compute.
+#[derive(Clone)]
+struct Prefill {
+    ops: Ops,
+    packed: Option<Arc<PackedWeights>>, // where weights are kept packed
 }
 
 /// Rows of one sequence in a serving forward. They stand right behind the committed tokens of `cache`.
@@ -83,7 +93,7 @@ impl Model {
         Ok(Self {
             config: config.clone(),
             ops,
-            prefill: ops,
+            prefill: Prefill { ops, packed: None },
             tape: None,
             embedding,
             layers,
@@ -99,8 +109,13 @@ impl Model {
     }
 
     /// The same model, whose serving forwards over many rows (prompts, not decoding) compute with `ops`.
+    ///
+    /// In bf16 the weights of its products are packed once and kept, if the model is small enough: they must not change.
     pub fn with_prefill(self, ops: Ops) -> Self {
-        Self { prefill: ops, ..self }
+        let is_bf16 = ops == Ops::Fused { precision: Precision::Bf16 };
+        let is_small = self.config.n_parameters() <= PackedWeights::MOST_PARAMETERS;
+        let packed = (is_bf16 && is_small).then(Arc::default);
+        Self { prefill: Prefill { ops, packed }, ..self }
     }
 
     /// The same model, whose forwards over whole sequences are recorded for [`Self::backward`].
@@ -141,7 +156,7 @@ impl Model {
     }
 
     fn op_set(&self) -> OpSet<'_> {
-        OpSet { ops: self.ops, tape: self.tape.as_deref() }
+        OpSet { ops: self.ops, tape: self.tape.as_deref(), packed: None }
     }
 
     /// An empty cache of this model's shape.
@@ -179,8 +194,12 @@ impl Model {
             );
         }
         self.check_ids(&ids)?;
-        let ops = if ids.len() >= PREFILL_ROWS { self.prefill } else { self.ops };
-        let op_set = OpSet { ops, ..self.op_set() };
+        let op_set = match &self.prefill {
+            Prefill { ops, packed } if ids.len() >= PREFILL_ROWS => {
+                OpSet { ops: *ops, packed: packed.as_deref(), ..self.op_set() }
+            }
+            _ => self.op_set(),
+        };
         let hidden = self.run(op_set, (ids, positions), Plan::Cached(groups), &mut |_| ())?;
         for group in groups.iter_mut() {
             group.cache.commit(group.commit);

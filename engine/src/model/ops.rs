@@ -13,6 +13,7 @@ use crate::kernels::matmul::{Precision, bf16_available};
 use crate::model::fused::{self, Plus};
 use crate::model::mask::{SequenceMask, doubled_dense};
 use crate::model::on_device;
+use crate::model::packed::PackedWeights;
 use crate::model::rope::Rotation;
 use crate::model::tape::{Operation, Tape};
 
@@ -85,6 +86,8 @@ impl Ops {
 pub(crate) struct OpSet<'a> {
     pub(super) ops: Ops,
     pub(super) tape: Option<&'a Tape>,
+    /// Weights that stay as they are, as products in bf16 take them.
+    pub(super) packed: Option<&'a PackedWeights>,
 }
 
 impl OpSet<'_> {
@@ -185,7 +188,10 @@ impl OpSet<'_> {
     fn linear_plus(self, x: &Tensor, weight: &Tensor, plus: Plus) -> Result<Tensor> {
         match self.ops {
             Ops::Fused { precision } => {
-                self.run(fused::Linear { x: x.clone(), weight: weight.clone(), plus, precision })
+                let packed = self.packed.filter(|_| precision == Precision::Bf16);
+                let packed = packed.map(|all| all.of(weight)).transpose()?.flatten();
+                let (x, weight) = (x.clone(), weight.clone());
+                self.run(fused::Linear { x, weight, plus, precision, packed })
             }
             Ops::Device => {
                 self.run(on_device::Linear { x: x.clone(), weight: weight.clone(), plus })

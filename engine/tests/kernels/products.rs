@@ -2,7 +2,7 @@
 
 use diffcoder_engine::kernels::element::Element;
 use diffcoder_engine::kernels::matmul::{
-    Beta, MatMut, MatRef, Precision, bf16_available, matmul, matmul_serial,
+    Beta, MatMut, MatRef, Packed, Precision, bf16_available, matmul, matmul_serial,
 };
 
 use crate::reference::{assert_close, assert_same_on_any_pool, numbers};
@@ -101,6 +101,13 @@ fn products_of_all_layouts_match_plain_loops() {
                     if bf16_available() {
                         assert_close(&c, &rounded, BF16_TOLERANCE, &format!("bf16 {what}"));
                     }
+                    let packed = Packed::new(b);
+                    assert_eq!(packed.is_some(), bf16_available());
+                    let Some(packed) = packed else { continue };
+                    let mut products = [old.clone(), old.clone()];
+                    products.iter_mut().for_each(|c| packed.matmul(a, c, beta));
+                    assert_eq!(products[0], products[1], "a second product with it: {what}");
+                    assert_close(&products[0], &rounded, BF16_TOLERANCE, &format!("kept {what}"));
                 }
             }
         }

@@ -84,8 +84,16 @@ pub(super) struct PackedRhs {
 impl PackedRhs {
     /// Packs `b`, over the threads that `spread` says.
     pub(super) fn pack<T: Element>(b: MatRef<'_, T>, spread: Spread) -> Self {
+        Self::pack_into(Scratch::new(packed_len(b.cols, b.rows)), b, spread)
+    }
+
+    /// The same for as long as a weight lives.
+    pub(super) fn pack_to_keep<T: Element>(b: MatRef<'_, T>, spread: Spread) -> Self {
+        Self::pack_into(Scratch::to_keep(packed_len(b.cols, b.rows)), b, spread)
+    }
+
+    fn pack_into<T: Element>(mut tiles: Scratch<u16>, b: MatRef<'_, T>, spread: Spread) -> Self {
         let (inner, cols) = (b.rows, b.cols);
-        let mut tiles = Scratch::<u16>::new(packed_len(cols, inner));
         let whole_piece = packed_len(cols, PIECE_DEPTH);
         for (piece, tiles) in tiles.chunks_mut(whole_piece.max(1)).enumerate() {
             let first = piece * PIECE_DEPTH;

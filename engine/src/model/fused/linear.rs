@@ -1,10 +1,12 @@
 //! Projections: `x W^T`, with a bias or the residual stream added to it.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
 
 use super::{Operand, Values, tensor, with_operand};
 use crate::kernels::buffer::unfilled;
-use crate::kernels::matmul::{Beta, MatRef, Precision, matmul};
+use crate::kernels::matmul::{Beta, MatRef, Packed, Precision, matmul};
 use crate::model::tape::{Gradients, Operation};
 
 /// x: (R, In), weight: (Out, In) -> x W^T, plus what `plus` says: (R, Out).
@@ -13,6 +15,8 @@ pub(in crate::model) struct Linear {
     pub(in crate::model) weight: Tensor,
     pub(in crate::model) plus: Plus,
     pub(in crate::model) precision: Precision,
+    /// The weight as products in bf16 take it, where it is kept.
+    pub(in crate::model) packed: Option<Arc<Packed>>,
 }
 
 /// What is added to a product.
@@ -35,13 +39,17 @@ impl Operation for Linear {
         let (x, weight) = (Operand::of(&self.x)?, Values::of(&self.weight)?);
         let weight = MatRef::new(&weight, outer, inner).t();
         with_operand!(&x, |x| {
-            matmul(MatRef::new(x, rows, inner), weight, &mut out, beta, self.precision);
+            let x = MatRef::new(x, rows, inner);
+            match &self.packed {
+                Some(packed) => packed.matmul(x, &mut out, beta),
+                None => matmul(x, weight, &mut out, beta, self.precision),
+            }
         });
         tensor(out, (rows, outer), &self.x)
     }
 
     fn backward(self: Box<Self>, gradient: Tensor, gradients: &mut Gradients) -> Result<()> {
-        let Self { x, weight, plus, precision } = *self;
+        let Self { x, weight, plus, precision, packed: _ } = *self;
         let ((rows, inner), (outer, _inner)) = (x.dims2()?, weight.dims2()?);
         {
             let (x_values, weight_values, dy_values) =
