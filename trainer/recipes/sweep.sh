@@ -11,10 +11,15 @@ tokenizer=engine/models/default
 data=$1 out=$2
 shift 2
 [ $# -gt 0 ] || set -- ar75 ar30 ar60 ar90 ar100 adamw-25 adamw-50 muon-25 muon-100 infill50 infill95 multi0 multi60 \
+    one one-random right \
     ar75-seed2 ar75-seed3 ar100-seed2 ar100-seed3
 
 # All of the compute on next-token prediction.
 next_token="stage.kind=ar stage.3.steps=135 schedule.decay_steps=150"
+
+# Blocks of one token instead of next-token prediction, then blocks masked from the right; or without the latter.
+one="stage.1.kind=cpt stage.1.block=1 stage.1.steps=225 stage.2.kind=cpt stage.2.steps=15 schedule.decay_steps=75"
+from_right="stage.2.left_to_right_rate=0.7 stage.3.left_to_right_rate=0.7"
 
 for arm in "$@"; do
     fills=yes
@@ -32,6 +37,9 @@ for arm in "$@"; do
         infill95) set_to="stage.infill_rate=0.95" ;;
         multi0) set_to="stage.multi_hole_rate=0.0" ;;
         multi60) set_to="stage.multi_hole_rate=0.6" ;;
+        one) set_to="$one $from_right" ;;
+        one-random) set_to="$one" ;;
+        right) set_to="stage.3.left_to_right_rate=0.7" ;;
         ar75-seed[0-9]) set_to="run.seed=${arm#*seed}" ;;
         ar100-seed[0-9]) set_to="$next_token run.seed=${arm#*seed}" fills=no ;;
         *) echo "no arm $arm: see the list in this script" >&2; exit 2 ;;

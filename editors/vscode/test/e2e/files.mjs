@@ -3,25 +3,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
-const MULTIPLE = `#[test]
-fn a_new_vector_is_empty() {
-    let numbers: Vec<u32> = Vec::new();
-    assert!(numbers.
-}
-
-#[test]
-fn a_vector_of_one_is_not_empty() {
-    let numbers = vec![1];
-    assert!(!numbers.
-}
-
-#[test]
-fn a_cleared_vector_is_empty() {
-    let mut numbers = vec![1];
-    numbers.clear();
-    assert!(numbers.
-}
-`;
+// What the walkthrough opens, without the marks of its three holes.
+const MULTIPLE = fs.readFileSync(new URL('../../media/walkthrough/example.rs.txt', import.meta.url), 'utf8').replaceAll('\u00a6', '');
 
 const BRACKETS = `fn main() {
     let numbers = [1, 2, 3];

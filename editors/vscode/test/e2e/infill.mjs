@@ -10,13 +10,13 @@ import { until } from './workbench.mjs';
 
 const FILL = ['Control+k', 'Control+Enter'];
 
-/** Where the three assertions end. */
-const holesOf = (text) => offsetsAfter(text, 'numbers.').filter((offset) => text[offset] === '\n');
+/** Where the three statements end. */
+const holesOf = (text) => offsetsAfter(text, 'self.items.').filter((offset) => text[offset] === '\n');
 
 /** Cursors there. */
 export async function threeCursors(bench) {
-  await bench.goTo(4, 5);
-  await bench.press('Shift+Control+ArrowRight', 'Control+Shift+l', 'End');
+  await bench.goTo(8, 9);
+  await bench.press('Shift+End', 'Control+Shift+l', 'End');
 }
 
 /** What the decorations of the live preview show now, masks included. */

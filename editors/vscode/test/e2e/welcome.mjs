@@ -42,8 +42,8 @@ async function visibleText(bench) {
 
 const EXAMPLE = fs.readFileSync(new URL('../../media/walkthrough/example.rs.txt', import.meta.url), 'utf8').replaceAll('\u00a6', '');
 
-/** Where the three assertions end. */
-const holesOf = (text) => offsetsAfter(text, 'numbers.').filter((offset) => text[offset] === '\n');
+/** Where the three statements end. */
+const holesOf = (text) => offsetsAfter(text, 'self.items.').filter((offset) => text[offset] === '\n');
 
 export const tests = {
   async 'the example opens with three cursors'(bench, { images }) {
