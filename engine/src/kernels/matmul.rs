@@ -223,6 +223,7 @@ impl Packed {
 
 /// Hands pieces of the rows of a result (m, n) with an inner dimension of k to `work`, over the threads of the pool; `work`
 /// gets a piece's first row and the piece.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn over_rows(
     m: usize,
     (n, k): (usize, usize),
@@ -245,6 +246,7 @@ const PIECE_WORK: usize = 8 << 20;
 /// At most this many pieces: more threads than this find no work, and each piece prepares its operands anew.
 const MAX_PIECES: usize = 32;
 /// Rows of the result in one piece are a multiple of this, so that only the last piece has ragged tiles.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 const PIECE_ROWS: usize = 32;
 
 /// Above this many numbers a right-hand side is packed by all threads.
@@ -281,10 +283,17 @@ pub fn matmul<A: Element, B: Element>(
     if k >= 4 * m.max(n) {
         return split_sum(a, b, c, beta, precision);
     }
-    let rhs = Rhs::new(b, precision);
-    over_rows(m, (n, k), c, |first, c| {
-        rhs.multiply(a.row_range(first, c.rows), c, beta);
-    });
+    match Rhs::new(b, precision) {
+        // Every piece of rows would copy all of B into panels; gemm's own threads share them, with the same sums.
+        Rhs::Plain(b) => {
+            a.check();
+            gemm_over(a, b, MatMut::new(c, m, n), beta, gemm::Parallelism::Rayon(0));
+        }
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Rhs::Packed(rhs) => over_rows(m, (n, k), c, |first, c| {
+            rhs.multiply(a.row_range(first, c.rows), c, beta);
+        }),
+    }
 }
 
 /// The same product with the inner dimension cut into pieces, whose results are added in order.
@@ -350,12 +359,22 @@ fn gemm_serial<A: Element, B: Element>(
     c: MatMut<'_>,
     beta: Beta,
 ) {
+    gemm_over(a, b, c, beta, gemm::Parallelism::None);
+}
+
+fn gemm_over<A: Element, B: Element>(
+    a: MatRef<'_, A>,
+    b: MatRef<'_, B>,
+    c: MatMut<'_>,
+    beta: Beta,
+    threads: gemm::Parallelism,
+) {
     a.with_f32(|a| {
-        b.with_f32(|b| gemm_f32(a, b, c, beta));
+        b.with_f32(|b| gemm_f32(a, b, c, beta, threads));
     });
 }
 
-fn gemm_f32(a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, beta: Beta) {
+fn gemm_f32(a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, beta: Beta, threads: gemm::Parallelism) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(k, b.rows, "the inner dimensions must agree");
     assert_eq!((m, n), (c.rows, c.cols), "the result must be m x n");
@@ -390,7 +409,7 @@ fn gemm_f32(a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, beta: Beta) {
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            threads,
         );
     }
 }
