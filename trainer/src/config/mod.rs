@@ -515,6 +515,11 @@ mod tests {
             ("weight_decay = 0.1", "eps = 0.0", "eps is 0"),
             ("weight_decay = 0.1", "eps = inf", "eps is inf"),
             ("warmup_steps = ", "warmup_steps = 99999999", "do not fit"),
+            ("kind = \"ar\"", "kind = \"ar\"\nblock = 1", "have no blocks: remove block"),
+            ("kind = \"cpt\"", "kind = \"cpt\"\nblock = 3", "block 3 does not divide the 4"),
+            ("kind = \"cpt\"", "kind = \"cpt\"\nblock = 0", "block 0 does not divide the 4"),
+            ("kind = \"ar\"", "kind = \"ar\"\nleft_to_right_rate = 0.5", "is for cpt stages"),
+            ("kind = \"cpt\"", "kind = \"cpt\"\nleft_to_right_rate = 1.5", "1.5 is no share"),
             ("warmup_steps = 100", "warmup_steps = 9223372036854775807", "do not fit"),
         ] {
             let error = error_of(from, to);
