@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use diffcoder_engine::infiller::{DecodeOrder, InfillLimits, Sampling, Unmasking};
@@ -261,8 +260,8 @@ pub(crate) struct DecodeArgs {
     #[arg(long, value_name = "P", value_parser = parse_probability, allow_negative_numbers = true, conflicts_with = "steps")]
     threshold: Option<f64>,
 
-    /// Which tokens are committed first [default: decode.order of the settings, as the model is served]
-    #[arg(long, value_parser = decode_order())]
+    /// Which tokens are committed first, surest-first or left-to-right [default: decode.order of the settings, as the model is served]
+    #[arg(long)]
     order: Option<DecodeOrder>,
 
     /// Commit by a fixed plan: this many denoising steps for each block
@@ -385,11 +384,6 @@ impl DecodeArgs {
             copy_draft: self.copy_draft,
         }
     }
-}
-
-fn decode_order() -> impl TypedValueParser<Value = DecodeOrder> {
-    PossibleValuesParser::new(DecodeOrder::ALL.map(DecodeOrder::name))
-        .try_map(|name| DecodeOrder::from_name(&name).ok_or("unknown order"))
 }
 
 fn parse_probability(text: &str) -> Result<f64, String> {

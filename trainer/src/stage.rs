@@ -140,12 +140,18 @@ pub fn step_flop(model: &ModelConfig, stage: &Stage, n_predicted: usize) -> f64 
 }
 
 /// Rows of a step that go through the head, on average.
-fn expected_predicted(stage: &Stage) -> usize {
+fn expected_predicted(recipe: &Recipe, stage: &Stage) -> usize {
     let tokens = stage.step_tokens();
     match stage.section.kind {
         StageKind::Ar => tokens,
         StageKind::Warmup => tokens / 4,
-        StageKind::Cpt => tokens * 563 / 1000,
+        StageKind::Cpt => {
+            let Objective::Diffusion { rule, .. } = stage.objective(recipe, stage.first_step)
+            else {
+                return tokens;
+            };
+            (tokens as f64 * rule.expected_share()) as usize
+        }
     }
 }
 
@@ -178,7 +184,8 @@ pub fn summary(recipe: &Recipe, model: &ModelConfig) -> String {
     let mut total = 0.0;
     for stage in stages(recipe) {
         let section = &stage.section;
-        let flop = step_flop(model, &stage, expected_predicted(&stage)) * section.steps as f64;
+        let flop =
+            step_flop(model, &stage, expected_predicted(recipe, &stage)) * section.steps as f64;
         total += flop;
         // Writing to a string cannot fail.
         let _ = writeln!(

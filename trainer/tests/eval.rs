@@ -105,7 +105,7 @@ fn nothing_is_run_without_leave_and_refusals_name_the_mend() {
         (&["--suite", "bpb"], "--model"),
         (&["--suite", "bpb", "--copy-draft", "0.5"], "for suites that do"),
         (&["--suite", "bpb", "--order", "left-to-right"], "for suites that do"),
-        (&["--suite", "infill", "--order", "random"], "surest-first, left-to-right"),
+        (&["--suite", "infill", "--order", "random"], "known are surest-first and left-to-right"),
         (&["--suite", "infill", "--count", "0"], "'--count"),
         (&["--suite", "infill", "--end-bias=nan"], "finite"),
         (&["--suite", "infill", "--copy-draft", "3"], "0 to 1"),

@@ -1,5 +1,7 @@
 //! Which masks of a block become tokens after a forward: confidences in, picks out.
 
+use std::str::FromStr;
+
 use crate::infiller::Unmasking;
 
 /// Which masks of a block become tokens first.
@@ -23,10 +25,15 @@ impl DecodeOrder {
             Self::LeftToRight => "left-to-right",
         }
     }
+}
 
-    /// The order of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|order| order.name() == name)
+impl FromStr for DecodeOrder {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(Self::name).join(" and ");
+        let found = Self::ALL.into_iter().find(|order| order.name() == name);
+        found.ok_or_else(|| format!("no such order; known are {}", known()))
     }
 }
 

@@ -318,14 +318,11 @@ fn family(keys: &Keys<'_>, architectures: &[&str]) -> Result<Family> {
                 )));
             }
         };
-        let order = own.text("order").map_or(Some(DecodeOrder::default()), DecodeOrder::from_name);
-        let order = order.ok_or_else(|| {
-            let names = DecodeOrder::ALL.map(DecodeOrder::name).join(" and ");
-            EngineError::Config(format!(
-                "diffcoder.order \"{}\" is unknown; known are {names}",
-                own.text("order").unwrap_or_default()
-            ))
-        })?;
+        let order = own.text("order").map(|name| {
+            let wrong = |error| EngineError::Config(format!("diffcoder.order \"{name}\": {error}"));
+            name.parse().map_err(wrong)
+        });
+        let order = order.transpose()?.unwrap_or_default();
         return Ok(Family::Diffcoder(DiffcoderKeys {
             block_length: own.size("block_length")?,
             context_tokens: own.size("context_tokens")?,

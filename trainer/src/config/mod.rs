@@ -208,7 +208,7 @@ pub struct StageSection {
     #[serde(default)]
     pub related_rate: f64,
     /// Tokens of the blocks that are trained, a divisor of `[objective] block`, which it is without it: block diffusion
-    /// with blocks of one token learns from every token, and larger ones follow (arXiv 2512.15745, section 3).
+    /// with blocks of one token learns from every token, and larger ones follow (growing blocks: arXiv 2512.15745).
     pub block: Option<usize>,
     /// Share of the blocks of a `cpt` stage that are masked as decoding left to right meets them, 0 to 1.
     #[serde(default)]
@@ -429,7 +429,7 @@ impl StageSection {
                 "block {own} does not divide the {block} tokens of [objective] block: choose one that does"
             ));
         }
-        if self.kind != StageKind::Cpt && (self.left_to_right_rate > 0.0) {
+        if self.kind != StageKind::Cpt && self.left_to_right_rate > 0.0 {
             return Err("left_to_right_rate is for cpt stages: remove it".to_owned());
         }
         if self.kind == StageKind::Ar && self.block.is_some() {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::builder::RangedU64ValueParser;
 use diffcoder_engine::infiller::{DecodeOrder, Sampling, Unmasking};
 use serde::Serialize;
 
@@ -57,8 +57,8 @@ pub struct EvalArgs {
     /// Confidence at which a mask becomes a token; that of the engine by default.
     #[arg(long, conflicts_with = "steps", value_parser = probability)]
     threshold: Option<f64>,
-    /// Which masks of a block become tokens first; as the model is served by default.
-    #[arg(long, value_parser = decode_order(), conflicts_with = "sweep")]
+    /// Which masks of a block become tokens first, surest-first or left-to-right; as the model is served by default.
+    #[arg(long, conflicts_with = "sweep")]
     order: Option<DecodeOrder>,
     #[command(flatten)]
     serving: Serving,
@@ -275,12 +275,6 @@ impl EvalArgs {
     fn print(&self, report: &impl Serialize, table: &str) -> Result<()> {
         if self.json { output::line(&serde_json::to_string(report)?) } else { output::write(table) }
     }
-}
-
-/// Orders by their names, as the command line lists them.
-fn decode_order() -> impl TypedValueParser<Value = DecodeOrder> {
-    PossibleValuesParser::new(DecodeOrder::ALL.map(DecodeOrder::name))
-        .try_map(|name| DecodeOrder::from_name(&name).ok_or("unknown order"))
 }
 
 fn by_language(documents: &[Document]) -> Result<BTreeMap<Language, Vec<&Document>>> {

@@ -222,6 +222,12 @@ mod tests {
         .unwrap()
     }
 
+    fn random_model(seed: u64) -> Model {
+        let config = config();
+        let parameters = Parameters::init(&config, &mut stream(seed, 0, Stream::Init)).unwrap();
+        parameters.model(&config, Ops::default()).unwrap()
+    }
+
     fn row(first: usize) -> Row {
         Row { tokens: vec![0, 10, 15, 20, 25, 30, 35, 40, 45, 50, 2, 2], first }
     }
@@ -250,9 +256,7 @@ mod tests {
     /// Against the definition: each block alone behind its clean prefix, under the mask that serving uses.
     #[test]
     fn nelbo_is_that_of_decoding_block_by_block() {
-        let config = config();
-        let parameters = Parameters::init(&config, &mut stream(3, 0, Stream::Init)).unwrap();
-        let model = parameters.model(&config, Ops::default()).unwrap();
+        let model = random_model(3);
         for scored_from in [1, 4, 6] {
             let tokens = row(scored_from).tokens;
             let mut expected = 0.0;
@@ -287,9 +291,7 @@ mod tests {
     /// Against the definition: token by token, what is right of a token in its block masked, what is left of it clean.
     #[test]
     fn left_to_right_is_the_chain_of_decoding_in_that_order() {
-        let config = config();
-        let parameters = Parameters::init(&config, &mut stream(5, 0, Stream::Init)).unwrap();
-        let model = parameters.model(&config, Ops::default()).unwrap();
+        let model = random_model(5);
         for scored_from in [1, 4, 6] {
             let tokens = row(scored_from).tokens;
             let mut expected = 0.0;
@@ -313,9 +315,7 @@ mod tests {
     /// Against training: the doubled forward scores a pattern in all blocks at once.
     #[test]
     fn nelbo_is_that_of_the_training_forward() {
-        let config = config();
-        let parameters = Parameters::init(&config, &mut stream(4, 0, Stream::Init)).unwrap();
-        let model = parameters.model(&config, Ops::default()).unwrap();
+        let model = random_model(4);
         let tokens = row(0).tokens;
         let n = tokens.len();
         let ids = |ids: &[u32]| Tensor::from_slice(ids, (1, n), &Device::Cpu).unwrap();

@@ -163,11 +163,24 @@ mod tests {
         let rule = NoiseRule::cpt(4, RateUnit::Block, Clip::On);
         let (out, empty) = monte_carlo(&rule, n_blocks);
         let tokens = (4 * n_blocks) as f64;
+        assert!((rule.expected_share() - masked).abs() < 1e-9);
         assert_eq!(empty, 0.0);
         assert!((out.n_forced as f64 / n_blocks as f64 - fallback).abs() < 2e-3);
         assert!((out.masked.len() as f64 / tokens - masked).abs() < 2e-3);
         let sum: f64 = out.weights.iter().map(|&w| f64::from(w)).sum();
         assert!((sum / tokens - weight).abs() < 3e-3);
+    }
+
+    #[test]
+    fn as_many_tokens_are_masked_as_expected() {
+        for (block, left_to_right) in [(1, 0.0), (1, 1.0), (2, 0.3), (4, 0.0), (4, 0.7), (8, 1.0)] {
+            let rule = NoiseRule::cpt(block, RateUnit::Block, Clip::On);
+            let rule = rule.with_left_to_right(left_to_right);
+            let (out, _) = monte_carlo(&rule, 100_000);
+            let share = out.masked.len() as f64 / (100_000 * block) as f64;
+            let expected = rule.expected_share();
+            assert!((share - expected).abs() < 3e-3, "{block} {left_to_right}: {share} {expected}");
+        }
     }
 
     #[test]

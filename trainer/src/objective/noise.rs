@@ -70,6 +70,18 @@ impl NoiseRule {
         Self { left_to_right: share, ..self }
     }
 
+    /// Share of the maskable tokens that a CPT rule masks on average, with the clip.
+    pub fn expected_share(&self) -> f64 {
+        let n = self.block as f64;
+        // Up to 1/N the ratio stands at 1/N; above it, the integrals of (1-u)^N and u are elementary.
+        let low = 1.0 / n;
+        let forced = low * (1.0 - low).powf(n) + (1.0 - low).powf(n + 1.0) / (n + 1.0);
+        let drawn = low * low + (1.0 - low * low) / 2.0 + forced / n;
+        let from_right = (n + 1.0) / (2.0 * n);
+        let share = f64::from(self.left_to_right);
+        share * from_right + (1.0 - share) * drawn
+    }
+
     /// Mask ratio of a block from a uniform number in [0, 1).
     pub fn rate(&self, uniform: f32) -> f32 {
         let u = uniform * self.u_max;
