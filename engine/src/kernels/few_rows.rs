@@ -2,6 +2,10 @@
 //!
 //! A general product first copies the weights into panels, which pays when many rows read them. Here every weight is
 //! read once, where it lies, for all rows.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "vectors are loaded through pointers")
+)]
 
 use rayon::prelude::*;
 
@@ -9,8 +13,6 @@ use super::matmul::{Beta, MatRef};
 use super::scratch::Scratch;
 use super::simd::{multiply_add, multiversion, reduce_sum};
 
-/// Up to this many rows reading the weights in place beats copying them first.
-const FEW_ROWS: usize = 16;
 /// Rows computed together, so that their sums stay in registers.
 const ROW_TILE: usize = 4;
 /// Outputs computed together.
@@ -18,9 +20,18 @@ const OUT_TILE: usize = 2;
 /// Multiply-adds of one piece of work: about 20 µs.
 const PIECE_WORK: usize = 1 << 20;
 
+/// Up to this many rows reading the weights in place beats copying them first: 16 with AVX-512, 8 with narrower vectors.
+fn most_rows() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if super::simd::level() == super::simd::Level::Avx512 {
+        return 16;
+    }
+    8
+}
+
 /// Whether [`few_rows`] takes the product of `a` and `b`: few rows, and both contiguous along the inner dimension.
 pub(super) fn suits<A, B>(a: &MatRef<'_, A>, b: &MatRef<'_, B>) -> bool {
-    (1..=FEW_ROWS).contains(&a.rows)
+    (1..=most_rows()).contains(&a.rows)
         && b.cols > 0
         && a.cols > 0
         && (a.col_stride, b.row_stride) == (1, 1)
@@ -73,28 +84,47 @@ struct Operands<'a> {
 /// The products of all outputs that `products` has room for: (outputs, rows).
 fn multiply(operands: Operands<'_>, products: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if super::simd::level() == super::simd::Level::Avx512 {
-        return multiply_wide(operands, products);
+    match super::simd::level() {
+        super::simd::Level::Avx512 => return multiply_wide(operands, products),
+        super::simd::Level::Avx2 => return multiply_avx2(operands, products),
+        super::simd::Level::Baseline => (),
     }
     multiply_narrow(operands, products);
 }
 
 #[cfg(target_arch = "x86_64")]
+fn multiply_avx2(operands: Operands<'_>, products: &mut [f32]) {
+    #[target_feature(enable = "avx2,fma")]
+    fn in_vectors(operands: Operands<'_>, products: &mut [f32]) {
+        tiles(operands, products, |x, w| dots_avx2(x, w));
+    }
+    assert!(super::simd::level() != super::simd::Level::Baseline, "AVX2 and FMA must be there");
+    // SAFETY: the features were detected on the running CPU.
+    unsafe {
+        in_vectors(operands, products);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
 multiversion! {
     fn multiply_wide(operands: Operands<'_>, products: &mut [f32]) {
-        tiles::<FMA, 16>(operands, products);
+        tiles(operands, products, dots::<FMA, 16>);
     }
 }
 
 multiversion! {
     fn multiply_narrow(operands: Operands<'_>, products: &mut [f32]) {
-        tiles::<FMA, 8>(operands, products);
+        tiles(operands, products, dots::<FMA, 8>);
     }
 }
 
-/// The product with sums in vectors of `LANES` numbers.
+/// The product from the dot products of a tile, which `dots` makes.
 #[inline(always)]
-fn tiles<const FMA: bool, const LANES: usize>(operands: Operands<'_>, products: &mut [f32]) {
+fn tiles(
+    operands: Operands<'_>,
+    products: &mut [f32],
+    dots: impl Fn([&[f32]; ROW_TILE], [&[f32]; OUT_TILE]) -> [[f32; ROW_TILE]; OUT_TILE],
+) {
     let Operands { x, rows, weights, stride, inner } = operands;
     for (tile, products) in products.chunks_mut(OUT_TILE * rows).enumerate() {
         // The last tile may lack an output: its weights are read again instead.
@@ -105,7 +135,7 @@ fn tiles<const FMA: bool, const LANES: usize>(operands: Operands<'_>, products: 
         for first in (0..rows).step_by(ROW_TILE) {
             let x: [&[f32]; ROW_TILE] =
                 std::array::from_fn(|row| &x[(first + row) * inner..][..inner]);
-            let sums = dots::<FMA, LANES>(x, w);
+            let sums = dots(x, w);
             for (products, sums) in products.chunks_exact_mut(rows).zip(sums) {
                 products[first..first + ROW_TILE].copy_from_slice(&sums);
             }
@@ -113,7 +143,44 @@ fn tiles<const FMA: bool, const LANES: usize>(operands: Operands<'_>, products: 
     }
 }
 
-/// All dot products of the rows with the outputs' weights; all slices have one length.
+/// [`dots`] spelled in vectors: of sums of eight numbers the compiler makes half vectors that it keeps in memory.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn dots_avx2(x: [&[f32]; ROW_TILE], w: [&[f32]; OUT_TILE]) -> [[f32; ROW_TILE]; OUT_TILE] {
+    use std::arch::x86_64::*;
+    const LANES: usize = 8;
+    let inner = w[0].len();
+    assert!(x.iter().chain(&w).all(|numbers| numbers.len() == inner));
+    let whole = inner / LANES * LANES;
+    let mut sums = [[_mm256_setzero_ps(); ROW_TILE]; OUT_TILE];
+    for at in (0..whole).step_by(LANES) {
+        // SAFETY: `at + LANES` is at most the length of every slice.
+        let load = |numbers: &[f32]| unsafe { _mm256_loadu_ps(numbers.as_ptr().add(at)) };
+        let w = w.map(load);
+        for (row, x) in x.into_iter().enumerate() {
+            let x = load(x);
+            sums[0][row] = _mm256_fmadd_ps(x, w[0], sums[0][row]);
+            sums[1][row] = _mm256_fmadd_ps(x, w[1], sums[1][row]);
+        }
+    }
+    std::array::from_fn(|out| {
+        // Four sums of eight lanes become one vector of four sums.
+        let [a, b, c, d] = sums[out];
+        let pairs = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+        let all = _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs));
+        let mut result = [0f32; ROW_TILE];
+        // SAFETY: `result` holds four numbers.
+        unsafe { _mm_storeu_ps(result.as_mut_ptr(), all) };
+        for (row, result) in result.iter_mut().enumerate() {
+            let rest = x[row][whole..].iter().zip(&w[out][whole..]);
+            *result += rest.map(|(x, w)| x * w).sum::<f32>();
+        }
+        result
+    })
+}
+
+/// All dot products of the rows with the outputs' weights, summed in vectors of `LANES` numbers; all slices have one length.
 #[inline(always)]
 fn dots<const FMA: bool, const LANES: usize>(
     [x0, x1, x2, x3]: [&[f32]; ROW_TILE],
@@ -170,7 +237,12 @@ mod tests {
         let operands = Operands { x: &x, rows, weights: &weights, stride, inner };
         let mut widths: Vec<fn(Operands<'_>, &mut [f32])> = vec![multiply_narrow];
         #[cfg(target_arch = "x86_64")]
-        widths.push(multiply_wide);
+        {
+            widths.push(multiply_wide);
+            if super::super::simd::level() != super::super::simd::Level::Baseline {
+                widths.push(multiply_avx2);
+            }
+        }
         for width in widths {
             let mut products = vec![f32::NAN; outs * rows];
             width(operands, &mut products);
