@@ -151,7 +151,13 @@ fn main() -> Result<()> {
     };
     let settings =
         AdamWSettings { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1, decay: DecayGroup::All };
-    let batch = Batch { loss_mask: vec![true; tokens.len()], tokens, rows, len };
+    let batch = Batch {
+        loss_mask: vec![true; tokens.len()],
+        fills: vec![false; tokens.len()],
+        tokens,
+        rows,
+        len,
+    };
     let mut trainer = Trainer {
         parameters,
         model,

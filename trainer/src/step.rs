@@ -88,6 +88,23 @@ impl Task {
         }
     }
 
+    /// Lets the tokens of fills count `weight` times as much as others. What the loss is divided by grows with them, so it
+    /// stays on its scale.
+    pub fn weigh_fills(&mut self, batch: &Batch, weight: f32) {
+        let sum = |weights: &[f32]| weights.iter().map(|&weight| f64::from(weight)).sum::<f64>();
+        let before = sum(&self.weights);
+        // Under next-token prediction a row predicts the token behind it.
+        let ahead = usize::from(self.noisy.is_none());
+        for (&row, counts) in self.rows.iter().zip(&mut self.weights) {
+            if batch.fills[row as usize + ahead] {
+                *counts *= weight;
+            }
+        }
+        if before > 0.0 {
+            self.divisor *= sum(&self.weights) / before;
+        }
+    }
+
     /// Rows that predict something. A step without one makes no update.
     pub fn n_predicted(&self) -> usize {
         self.rows.len()
@@ -174,4 +191,59 @@ pub fn step_gradients(
     let n_predicted = task.n_predicted();
     let cross_entropy = cross_entropy / n_predicted as f64;
     Ok(Some(StepGradients { loss, cross_entropy, n_predicted, gradients }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objective::noise::{Clip, RateUnit};
+    use crate::rng::{Stream, stream};
+
+    const MASK: u32 = 5;
+
+    fn batch() -> Batch {
+        // Two rows of eight; the last three tokens of each are a fill.
+        let fills = (0..16).map(|i| i % 8 >= 5).collect();
+        Batch {
+            tokens: (10..26).collect(),
+            loss_mask: (0..16).map(|i| i % 8 != 0).collect(),
+            fills,
+            rows: 2,
+            len: 8,
+        }
+    }
+
+    fn weighed(objective: &Objective, weight: f32) -> Task {
+        let mut task = Task::new(objective, &batch(), MASK, &mut stream(1, 0, Stream::Noise));
+        task.weigh_fills(&batch(), weight);
+        task
+    }
+
+    #[test]
+    fn fills_count_more_and_the_loss_stays_on_its_scale() {
+        let rule = NoiseRule::cpt(4, RateUnit::Block, Clip::On);
+        let diffusion = Objective::Diffusion { rule, normaliser: Normaliser::All };
+        for objective in [Objective::NextToken, diffusion] {
+            let (plain, heavy) = (weighed(&objective, 1.0), weighed(&objective, 3.0));
+            assert_eq!(
+                plain,
+                Task::new(&objective, &batch(), MASK, &mut stream(1, 0, Stream::Noise))
+            );
+            assert_eq!((&heavy.rows, &heavy.targets), (&plain.rows, &plain.targets));
+            let mut n_fills = 0;
+            for (target, (heavy, plain)) in
+                heavy.targets.iter().zip(heavy.weights.iter().zip(&plain.weights))
+            {
+                // Targets tell their place.
+                let is_fill = (target - 10) % 8 >= 5;
+                n_fills += usize::from(is_fill);
+                assert_eq!(*heavy, if is_fill { plain * 3.0 } else { *plain });
+            }
+            assert!(n_fills > 0 && n_fills < heavy.targets.len());
+            let scale = |task: &Task| {
+                task.weights.iter().map(|weight| f64::from(*weight)).sum::<f64>() / task.divisor
+            };
+            assert!((scale(&heavy) - scale(&plain)).abs() < 1e-9);
+        }
+    }
 }

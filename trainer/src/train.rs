@@ -252,7 +252,8 @@ impl State {
         let step = self.progress.step;
         let mut noise = stream(run.recipe.run.seed, step, Stream::Noise);
         let objective = stage.objective(run.recipe, step);
-        let task = Task::new(&objective, batch, run.mask_token, &mut noise);
+        let mut task = Task::new(&objective, batch, run.mask_token, &mut noise);
+        task.weigh_fills(batch, stage.section.fill_weight);
         let micro_rows = stage.section.micro_rows;
         let mut metrics = StepMetrics {
             step,

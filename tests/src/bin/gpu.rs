@@ -124,7 +124,8 @@ fn train_speed(device: &Device, recipe: &Recipe, peak: f64, sizes: Sizes) -> Res
         let tokens: Vec<u32> =
             (0..rows * len).map(|i| (i * 7919 % (config.vocab_size - 8)) as u32 + 8).collect();
         let loss_mask = vec![true; tokens.len()];
-        let batch = Batch { tokens, loss_mask, rows, len };
+        let fills = vec![false; tokens.len()];
+        let batch = Batch { tokens, loss_mask, fills, rows, len };
         // The last step of the stage: a warmup masks most there.
         let objective = stage.objective(recipe, stage.end_step() - 1);
         let task = Task::new(&objective, &batch, 5, &mut stream(1, 0, Stream::Noise));

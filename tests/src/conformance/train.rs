@@ -123,7 +123,13 @@ impl<'a> Reference<'a> {
         let tensors = Tensors::read(&directory.join("train/forward.safetensors"))?;
         let x0 = tensors.ids("x0")?;
         let (rows, len) = x0.dims2()?;
-        let batch = Batch { tokens: u32s(&x0)?, loss_mask: vec![true; rows * len], rows, len };
+        let batch = Batch {
+            tokens: u32s(&x0)?,
+            loss_mask: vec![true; rows * len],
+            fills: vec![false; rows * len],
+            rows,
+            len,
+        };
         let uniforms = Uniforms {
             rate: f32s(tensors.get("u")?)?,
             mask: f32s(tensors.get("mask_uniforms")?)?,

@@ -213,6 +213,13 @@ pub struct StageSection {
     /// Share of the blocks of a `cpt` stage that are masked as decoding left to right meets them, 0 to 1.
     #[serde(default)]
     pub left_to_right_rate: f32,
+    /// What a token of a fill counts in the loss where one of the text around it counts 1.
+    #[serde(default = "default_fill_weight")]
+    pub fill_weight: f32,
+}
+
+fn default_fill_weight() -> f32 {
+    1.0
 }
 
 fn default_multi_hole_rate() -> f64 {
@@ -446,6 +453,12 @@ impl StageSection {
                 "its {tokens:.1e} tokens are more than can be counted: lower steps, batch_rows or seq_len"
             ));
         }
+        if !(self.fill_weight.is_finite() && self.fill_weight > 0.0) {
+            return Err(format!(
+                "fill_weight {} is no weight: choose a number above 0",
+                self.fill_weight
+            ));
+        }
         let rates = [
             ("infill_rate", infill_rate),
             ("multi_hole_rate", self.multi_hole_rate),
@@ -520,6 +533,8 @@ mod tests {
             ("kind = \"cpt\"", "kind = \"cpt\"\nblock = 0", "block 0 does not divide the 4"),
             ("kind = \"ar\"", "kind = \"ar\"\nleft_to_right_rate = 0.5", "is for cpt stages"),
             ("kind = \"cpt\"", "kind = \"cpt\"\nleft_to_right_rate = 1.5", "1.5 is no share"),
+            ("kind = \"cpt\"", "kind = \"cpt\"\nfill_weight = 0", "fill_weight 0 is no weight"),
+            ("kind = \"cpt\"", "kind = \"cpt\"\nfill_weight = nan", "fill_weight NaN is no"),
             ("warmup_steps = 100", "warmup_steps = 9223372036854775807", "do not fit"),
         ] {
             let error = error_of(from, to);

@@ -33,6 +33,8 @@ pub struct Batch {
     pub tokens: Vec<u32>,
     /// Which tokens may be masked and count in the loss, (B, T): all but begin and layout markers.
     pub loss_mask: Vec<bool>,
+    /// Which tokens are what a hole is filled with, its end tokens included, (B, T).
+    pub fills: Vec<bool>,
     /// B
     pub rows: usize,
     /// T
@@ -113,7 +115,8 @@ impl Loader {
             .collect::<anyhow::Result<_>>()?;
         let tokens = drawn.concat();
         let loss_mask = tokens.iter().map(|token| self.sampler.in_loss(*token)).collect();
-        Ok(Batch { tokens, loss_mask, rows, len })
+        let fills = self.sampler.fills(&tokens);
+        Ok(Batch { tokens, loss_mask, fills, rows, len })
     }
 
     /// Batches from `first_step` on, drawn ahead of their use on a thread that ends with the iterator.
@@ -295,6 +298,7 @@ mod tests {
     fn rows_are_full_and_samples_begin_on_block_edges() {
         let loader = loader(3, 256, 1);
         let special = loader.sampler.tokenizer().special().clone();
+        let mut n_fills = 0;
         for step in 0..40 {
             let batch = loader.batch(step).unwrap();
             assert_eq!(batch.tokens.len(), 3 * 256);
@@ -315,8 +319,17 @@ mod tests {
             for (token, in_loss) in batch.tokens.iter().zip(&batch.loss_mask) {
                 assert_eq!(*in_loss, loader.sampler.in_loss(*token));
             }
+            let fim = special.fim.unwrap();
+            let mut fill_of_sample = false;
+            for (at, (&token, &fill)) in batch.tokens.iter().zip(&batch.fills).enumerate() {
+                fill_of_sample &= Some(token) != special.bos;
+                assert_eq!(fill, fill_of_sample, "token {at}");
+                n_fills += usize::from(fill);
+                fill_of_sample |= token == fim.middle;
+            }
             assert!(!batch.tokens.contains(&special.mask));
         }
+        assert!(n_fills > 100, "{n_fills}");
     }
 
     #[test]
@@ -346,7 +359,13 @@ mod tests {
     fn a_panic_while_drawing_is_reported_as_one() {
         let mut batches = Prefetch::new(3, |step| {
             assert!(step < 4, "no step {step}");
-            Ok(Batch { tokens: vec![1], loss_mask: vec![true], rows: 1, len: 1 })
+            Ok(Batch {
+                tokens: vec![1],
+                loss_mask: vec![true],
+                fills: vec![false],
+                rows: 1,
+                len: 1,
+            })
         });
         assert!(batches.next().unwrap().is_ok());
         let error = batches.next().unwrap().unwrap_err().to_string();

@@ -115,6 +115,20 @@ impl Sampler {
         !self.markers.contains(&token)
     }
 
+    /// Which tokens of rows of samples are what a hole is filled with: all behind the marker of the middle but markers,
+    /// the end tokens included.
+    pub fn fills(&self, tokens: &[u32]) -> Vec<bool> {
+        let special = self.tokenizer.special();
+        let middle = special.fim.map(|fim| fim.middle);
+        let mut inside = false;
+        let is_fill = |&token: &u32| {
+            // The next sample begins a text of its own.
+            inside = (inside || Some(token) == middle) && Some(token) != special.bos;
+            inside && self.in_loss(token)
+        };
+        tokens.iter().map(is_fill).collect()
+    }
+
     /// Draws a sample of at most `budget` tokens (a multiple of the block length) about the part `focus` (bytes, from
     /// a line start) of a document. `beside` is what stands around it, where that may be shown.
     pub fn sample(

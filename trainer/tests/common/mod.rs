@@ -35,7 +35,7 @@ pub fn tiny(dialect: &str) -> ModelConfig {
 
 /// Rows with some structure to learn: arithmetic sequences modulo 50, shifted by 10.
 pub fn rows(step: u64, rows: usize, len: usize) -> Batch {
-    let tokens = (0..rows * len)
+    let tokens: Vec<u32> = (0..rows * len)
         .map(|i| {
             let (row, at) = (i / len, i % len);
             let pace = 1 + (step as usize + row) % 3;
@@ -44,7 +44,7 @@ pub fn rows(step: u64, rows: usize, len: usize) -> Batch {
         .collect();
     // The first token of each row is a marker.
     let loss_mask = (0..rows * len).map(|i| i % len != 0).collect();
-    Batch { tokens, loss_mask, rows, len }
+    Batch { fills: vec![false; tokens.len()], tokens, loss_mask, rows, len }
 }
 
 /// A recipe of ten steps over all three stages.
