@@ -107,7 +107,8 @@ pub struct Sampling {
     pub top_p: f64,
     /// Seed of all randomness of the request.
     pub seed: u64,
-    /// Copy-draft: least confidence of a choice that goes on with what stood behind the same text before, 0 to 1.
+    /// Copy-draft: least confidence of a choice that goes on with what stood behind the same text before, 0 to 1, where 1 switches
+    /// it off; `None` takes what the model is served with.
     pub copy_draft: Option<f64>,
 }
 

@@ -280,7 +280,8 @@ pub(crate) struct DecodeArgs {
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
 
-    /// Copy-draft: commit a token that goes on with what stood behind the same text before from this confidence on
+    /// Copy-draft: commit a token that goes on with what stood behind the same text before from this confidence on; 1 switches
+    /// it off [default: as the model is served]
     #[arg(long, value_name = "P", value_parser = parse_probability, allow_negative_numbers = true)]
     copy_draft: Option<f64>,
 }

@@ -109,6 +109,7 @@ pub fn served_config(recipe: &Recipe, model: &ModelConfig, stage: &Stage) -> Mod
     let keys = DiffcoderKeys {
         end_bias: 0.0,
         order,
+        copy_draft: None,
         block_length: section.block(recipe),
         context_tokens: seen,
         layout: PromptFormat::Holes,
@@ -242,6 +243,7 @@ mod tests {
             let keys = DiffcoderKeys {
                 end_bias: 0.0,
                 order: DecodeOrder::SurestFirst,
+                copy_draft: None,
                 block_length: 4,
                 context_tokens: 512,
                 layout: PromptFormat::Holes,

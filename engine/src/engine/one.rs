@@ -201,7 +201,7 @@ impl Engine {
             order: sampling.order.unwrap_or(self.serving.order),
             stop: StopRule::Decided { eos: self.tokenizer.special().eos },
             commit: CommitMode::Fused,
-            copy: sampling.copy_draft,
+            copy: sampling.copy_draft.or(self.serving.copy_draft),
         };
         Decoder { model: &self.model, rule, sampler }
     }

@@ -21,6 +21,8 @@ pub(super) struct Serving {
     pub(super) end_bias: f32,
     /// Which masks become tokens first, unless a request says so.
     pub(super) order: DecodeOrder,
+    /// Copy-draft's least confidence, unless a request says so; `None` where it is off.
+    pub(super) copy_draft: Option<f64>,
     /// Most tokens of other files in a prompt.
     pub(super) related_tokens: usize,
 }
@@ -47,9 +49,9 @@ impl Serving {
             Family::Diffcoder(own) => own.related_tokens(),
             _ => context_tokens / RELATED_SHARE,
         };
-        let (end_bias, order) = match &config.family {
-            Family::Diffcoder(own) => (own.end_bias, own.order),
-            _ => (0.0, DecodeOrder::default()),
+        let (end_bias, order, copy_draft) = match &config.family {
+            Family::Diffcoder(own) => (own.end_bias, own.order, own.copy_draft),
+            _ => (0.0, DecodeOrder::default(), None),
         };
         Ok(Self {
             format,
@@ -58,6 +60,7 @@ impl Serving {
             multi_hole,
             end_bias,
             order,
+            copy_draft,
             related_tokens,
         })
     }

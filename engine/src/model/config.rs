@@ -48,6 +48,9 @@ pub struct DiffcoderKeys {
     /// Which masks of a block become tokens first, unless somebody says otherwise: the order it was trained for, or fills
     /// best in.
     pub order: DecodeOrder,
+    /// Copy-draft, unless somebody says otherwise: from this confidence on a token is committed that goes on with what stood
+    /// behind the same text before. `None` where it is off.
+    pub copy_draft: Option<f64>,
 }
 
 impl DiffcoderKeys {
@@ -266,6 +269,9 @@ impl ModelConfig {
             if own.order != DecodeOrder::default() {
                 root["diffcoder"]["order"] = json!(own.order.name());
             }
+            if let Some(least) = own.copy_draft {
+                root["diffcoder"]["copy_draft"] = json!(least);
+            }
         }
         format!("{root:#}\n")
     }
@@ -323,6 +329,12 @@ fn family(keys: &Keys<'_>, architectures: &[&str]) -> Result<Family> {
             name.parse().map_err(wrong)
         });
         let order = order.transpose()?.unwrap_or_default();
+        let copy_draft = own.number("copy_draft")?;
+        if let Some(least) = copy_draft.filter(|least| !(0.0..=1.0).contains(least)) {
+            return Err(EngineError::Config(format!(
+                "diffcoder.copy_draft is {least}: choose at most 1, or leave it out"
+            )));
+        }
         return Ok(Family::Diffcoder(DiffcoderKeys {
             block_length: own.size("block_length")?,
             context_tokens: own.size("context_tokens")?,
@@ -331,6 +343,7 @@ fn family(keys: &Keys<'_>, architectures: &[&str]) -> Result<Family> {
             stage: own.text("stage").unwrap_or_default().to_owned(),
             end_bias: own.number("end_bias")?.unwrap_or_default() as f32,
             order,
+            copy_draft,
         }));
     }
     // The first release calls its class SeedDiffcoder…, the current one StableDiffcoder…, copies keep only auto_map.
@@ -428,6 +441,7 @@ mod tests {
             stage: "cpt".into(),
             end_bias: 1.5,
             order: DecodeOrder::LeftToRight,
+            copy_draft: Some(0.5),
         });
         assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
     }
@@ -450,6 +464,11 @@ mod tests {
                 r#""attention_bias":false"#,
                 r#""diffcoder":{"block_length":4,"context_tokens":64,"layout":"holes","order":"random"}"#,
                 "known are surest-first and left-to-right",
+            ),
+            (
+                r#""attention_bias":false"#,
+                r#""diffcoder":{"block_length":4,"context_tokens":64,"layout":"holes","copy_draft":5}"#,
+                "copy_draft is 5: choose at most 1",
             ),
         ];
         for (from, to, expected) in cases {

@@ -13,7 +13,8 @@ use diffcoder_engine::related::Related;
 use serde_json::json;
 
 use crate::support::{
-    SOURCE, TOKENIZER_JSON, config_json, random_engine, random_engine_of, random_weights, tokenizer,
+    SOURCE, TOKENIZER_JSON, config_json, engine_of, parrot_weights, random_engine,
+    random_engine_of, random_weights, tokenizer,
 };
 
 fn request(document: &str, left: &str, right: &str) -> InfillRequest {
@@ -211,6 +212,30 @@ fn tokens_come_in_the_order_of_the_model_unless_a_request_says_otherwise() {
             assert_eq!(gaps > 0, expected == DecodeOrder::SurestFirst, "{order:?}: {gaps}");
         }
     }
+}
+
+#[test]
+fn copies_are_drafted_as_the_model_says_unless_a_request_says_otherwise() {
+    let all = tokenizer();
+    let (word, mask) = (all.encode(" let").unwrap(), all.special().mask);
+    assert_eq!(word.len(), 1);
+    let forwards = |served: Option<f64>, asked: Option<f64>| -> usize {
+        let mut config = config_json("holes", 1024);
+        if let Some(least) = served {
+            config["diffcoder"]["copy_draft"] = json!(least);
+        }
+        // It says one word again and again, never sure of it.
+        let weights = parrot_weights(&config, mask, &[(word[0], 0.2)]);
+        let mut engine = engine_of(&config, &weights);
+        let left = "a = let let let let let let let let let let let let let;\na = let let";
+        let mut request = request("a", left, "\n");
+        request.sampling.copy_draft = asked;
+        fill(&mut engine, &request).stats.forwards
+    };
+    let (never, always) = (forwards(None, None), forwards(None, Some(0.001)));
+    assert!(always < never, "{always} {never}");
+    assert_eq!(forwards(Some(0.001), None), always);
+    assert_eq!(forwards(Some(0.001), Some(1.0)), never);
 }
 
 #[test]

@@ -193,13 +193,18 @@ pub(crate) fn random_engine_that(capabilities: &[&str], context_tokens: usize) -
 
 /// An engine with random weights for this `config.json`.
 pub(crate) fn random_engine_of(config: &Value) -> Engine {
+    engine_of(config, &random_weights(config))
+}
+
+/// An engine with these weights for this `config.json`.
+pub(crate) fn engine_of(config: &Value, weights: &[u8]) -> Engine {
     Engine::from_parts(ModelParts {
         name: "random",
         config: &config.to_string(),
         tokenizer: &TOKENIZER_JSON,
         special_tokens_map: None,
         tokenizer_config: None,
-        weights: &random_weights(config),
+        weights,
     })
     .unwrap()
 }

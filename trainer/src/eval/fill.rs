@@ -36,7 +36,8 @@ pub(super) struct Serving {
     /// Added to the logit of the end token; the model's own by default.
     #[arg(long, allow_negative_numbers = true, value_parser = finite)]
     end_bias: Option<f32>,
-    /// Copy-draft: least confidence of a token that goes on with what stood behind the same text before.
+    /// Copy-draft: least confidence of a token that goes on with what stood behind the same text before, 1 for none; the model's
+    /// own by default.
     #[arg(long, value_parser = probability)]
     copy_draft: Option<f64>,
     /// Most tokens of other files of the package in a prompt of infill or fill-likelihood; what the model was trained for by default.
