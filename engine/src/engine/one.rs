@@ -195,13 +195,15 @@ impl Engine {
         sampler: &'a Sampler,
         sampling: &Sampling,
     ) -> Decoder<'a, crate::model::Model> {
+        let copy = sampling.copy_draft.or(self.serving.copy_draft);
         let rule = DecodeRule {
             block_length: self.serving.block_length,
             unmasking: sampling.unmasking,
             order: sampling.order.unwrap_or(self.serving.order),
             stop: StopRule::Decided { eos: self.tokenizer.special().eos },
             commit: CommitMode::Fused,
-            copy: sampling.copy_draft.or(self.serving.copy_draft),
+            // A choice may be as sure as 1: that is not to be a copy's doing where 1 means off.
+            copy: copy.filter(|&least| least < 1.0),
         };
         Decoder { model: &self.model, rule, sampler }
     }

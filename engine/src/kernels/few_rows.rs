@@ -20,13 +20,14 @@ const OUT_TILE: usize = 2;
 /// Multiply-adds of one piece of work: about 20 µs.
 const PIECE_WORK: usize = 1 << 20;
 
-/// Up to this many rows reading the weights in place beats copying them first: 16 with AVX-512, 8 with narrower vectors.
+/// Up to this many rows reading the weights in place beats copying them first: 16 with AVX-512, 8 with AVX2. It has not been
+/// measured elsewhere.
 fn most_rows() -> usize {
     #[cfg(target_arch = "x86_64")]
-    if super::simd::level() == super::simd::Level::Avx512 {
-        return 16;
+    if super::simd::level() == super::simd::Level::Avx2 {
+        return 8;
     }
-    8
+    16
 }
 
 /// Whether [`few_rows`] takes the product of `a` and `b`: few rows, and both contiguous along the inner dimension.
