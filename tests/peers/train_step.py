@@ -153,7 +153,8 @@ class Contender:
 def compare(args):
     here = [sys.executable, __file__, "--worker", "--threads", str(args.threads)]
     contenders = {}
-    for precision in ("f32", "bf16"):
+    precisions = ("f32",) if args.f32_only else ("f32", "bf16")
+    for precision in precisions:
         contenders["ours", precision] = Contender([args.ours], args, precision)
         if not args.alone:
             contenders["PyTorch", precision] = Contender(here, args, precision)
@@ -171,12 +172,15 @@ def compare(args):
         contender.process.stdin.close()
         contender.process.wait()
     row = [f"{args.model} {args.kind} {args.rows} x {args.len}"]
-    for precision in ("f32", "bf16"):
+    for precision in precisions:
         ours = median["ours", precision]
         row.append(f"{ours:.1f}")
         if not args.alone:
             row += [f"{median['PyTorch', precision]:.1f}", f"{median['PyTorch', precision] / ours:.2f}"]
-    row.append(f"{median['ours', 'f32'] / median['ours', 'bf16']:.2f}")
+    if args.f32_only:
+        row += [""] * (2 if args.alone else 4)
+    else:
+        row.append(f"{median['ours', 'f32'] / median['ours', 'bf16']:.2f}")
     row.append(" / ".join(f"{value:.0f}" for value in peak.values()))
     print("| " + " | ".join(row) + " |", flush=True)
 
@@ -185,6 +189,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--worker", action="store_true")
     parser.add_argument("--ours", help="the built example bench_step")
+    parser.add_argument("--f32-only", action="store_true", help="for processors without bf16, where PyTorch is very slow in it")
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
     parser.add_argument("--model", choices=SHAPES, default="base")
     parser.add_argument("--kind", choices=("ar", "cpt", "prefill"), default="ar")

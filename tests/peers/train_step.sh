@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Our training steps and prefills next to PyTorch's, on the same cores in one run: tests/peers/train_step.sh VENV [STEPS]
+# Our training steps and prefills next to PyTorch's, on the same cores in one run: tests/peers/train_step.sh VENV [STEPS [--f32-only]]
 # VENV is a Python environment with PyTorch (python3 -m venv VENV && VENV/bin/pip install torch numpy).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-[ $# -ge 1 ] || { echo "usage: tests/peers/train_step.sh VENV [STEPS]" >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: tests/peers/train_step.sh VENV [STEPS [--f32-only]]" >&2; exit 2; }
 venv=$1 steps=${2:-9}
+# --f32-only is for processors without bf16.
+flags=("${@:3}")
 cargo build --release --workspace --example bench_step
-peers() { "$venv/bin/python" tests/peers/train_step.py --ours target/release/examples/bench_step --steps "$steps" "$@"; }
+peers() { "$venv/bin/python" tests/peers/train_step.py --ours target/release/examples/bench_step --steps "$steps" "${flags[@]}" "$@"; }
 
 "$venv/bin/python" -c 'import os, torch; print(f"PyTorch {torch.__version__}, {os.cpu_count()} threads, medians of '"$steps"' steps")'
 echo "| | f32 ours, ms | PyTorch | PyTorch / ours | bf16 ours, ms | PyTorch | PyTorch / ours | ours f32 / bf16 | peak MiB |"
