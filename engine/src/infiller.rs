@@ -110,6 +110,9 @@ pub struct Sampling {
     /// Copy-draft: least confidence of a choice that goes on with what stood behind the same text before, 0 to 1, where 1 switches
     /// it off; `None` takes what the model is served with.
     pub copy_draft: Option<f64>,
+    /// Self-speculative decoding: least probability with which a canvas has to come up for its logits to be computed ahead, 0
+    /// to 1, where 1 switches it off; `None` takes what the model is served with. It changes no fill.
+    pub speculate: Option<f64>,
 }
 
 /// The unmasking rule of a block: after a forward the first mask of the [`DecodeOrder`] always becomes a token, and others
@@ -134,6 +137,7 @@ impl Default for Sampling {
             top_p: 1.0,
             seed: 0,
             copy_draft: None,
+            speculate: None,
         }
     }
 }
@@ -233,6 +237,8 @@ pub struct InfillStats {
     pub forwards: usize,
     /// Of these, the ones that did nothing but read the prompt; a long prompt takes several.
     pub prefill_forwards: usize,
+    /// Canvases whose logits were computed ahead in the others (self-speculative decoding).
+    pub canvases_ahead: usize,
     /// Tokens of the fills, the closing one included; what was decoded past a fill's end is not counted.
     pub tokens: usize,
     /// Time from request to result.

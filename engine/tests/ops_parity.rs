@@ -196,6 +196,7 @@ fn rounded_prefill_changes_prompts_by_its_rounding_and_decoding_not_at_all() {
                 mask: SequenceMask::BlockCausal { block: 4 },
                 commit: rows,
                 logits: 0..rows,
+                branches: &[],
             };
             let logits = model.forward(&mut [group]).unwrap();
             logits.flatten_all().unwrap().to_vec1::<f32>().unwrap()

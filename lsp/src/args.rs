@@ -284,6 +284,11 @@ pub(crate) struct DecodeArgs {
     /// it off [default: as the model is served]
     #[arg(long, value_name = "P", value_parser = parse_probability, allow_negative_numbers = true)]
     copy_draft: Option<f64>,
+
+    /// Self-speculative decoding: compute what is probably needed next ahead, from this probability on; it changes no fill, only
+    /// how many forwards it takes; 1 switches it off [default: as the model is served]
+    #[arg(long, value_name = "P", value_parser = parse_probability, allow_negative_numbers = true)]
+    speculate: Option<f64>,
 }
 
 /// A hole's two ends; equal at a cursor.
@@ -383,6 +388,7 @@ impl DecodeArgs {
             top_p: self.top_p,
             seed: self.seed,
             copy_draft: self.copy_draft,
+            speculate: self.speculate,
         }
     }
 }

@@ -119,6 +119,7 @@ fn prefill(model: &Model, tokens: &[u32]) -> Result<Tensor> {
         mask: SequenceMask::BlockCausal { block: BLOCK },
         commit: len,
         logits: len - 1..len,
+        branches: &[],
     }])?)
 }
 

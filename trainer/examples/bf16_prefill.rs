@@ -47,6 +47,7 @@ fn main() -> Result<()> {
                     mask: SequenceMask::BlockCausal { block: 4 },
                     commit: len,
                     logits: 0..len,
+                    branches: &[],
                 };
                 engine.model().forward(&mut [group])
             });

@@ -97,28 +97,30 @@ impl StableCase {
             stop,
             commit,
             copy: None,
+            speculate: None,
         })
     }
 
-    /// Decodes the case's canvas; returns the outcome, prompt and result, and the cache as it was left.
+    /// Decodes the case's canvas by `rule`, the case's [own](Self::rule) or one like it; returns the outcome, prompt and result,
+    /// and the cache as it was left.
     pub fn decode<M: Forward>(
         &self,
         model: &M,
-        commit: CommitMode,
+        rule: DecodeRule,
     ) -> Result<(Outcome, Vec<u32>, M::Cache)> {
         let mask = self.params.mask_id;
         let region = self.canvas_ids.clone().unwrap_or_else(|| vec![mask; self.params.gen_length]);
         let mut canvas = Canvas::with_given(&self.prompt_ids, &region, mask);
         let mut cache = model.new_cache();
         let sampler = Sampler::greedy(ChaCha8Rng::seed_from_u64(0));
-        let decoder = Decoder { model, rule: self.rule(commit)?, sampler: &sampler };
+        let decoder = Decoder { model, rule, sampler: &sampler };
         let outcome = decoder.run(&mut canvas, &mut cache, &mut Unwatched)?;
         Ok((outcome, canvas.tokens().to_vec(), cache))
     }
 
     /// Replays the case with separate commits, as it was recorded, and compares.
     pub fn replay<M: Forward>(&self, model: &M) -> Result<Replay> {
-        let (outcome, tokens, _) = self.decode(model, CommitMode::Separate)?;
+        let (outcome, tokens, _) = self.decode(model, self.rule(CommitMode::Separate)?)?;
         let want = &self.events_call_pos_token_conf;
         let mut largest_error = 0f64;
         let mut mismatch = None;

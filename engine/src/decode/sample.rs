@@ -1,5 +1,7 @@
 //! Chooses the token of one mask from its logits, with all randomness passed in.
 
+use std::borrow::Cow;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -73,15 +75,7 @@ impl Sampler {
 
     /// Chooses from one row of logits, (V,).
     pub fn choose(&self, logits: &[f32], draw: Draw<'_>) -> Choice {
-        let mut biased = Vec::new();
-        let logits = match self.bias {
-            Some((id, bias)) if (id as usize) < logits.len() => {
-                biased.extend_from_slice(logits);
-                biased[id as usize] += bias;
-                &biased
-            }
-            _ => logits,
-        };
+        let logits = &*self.biased(logits);
         let token = if self.temperature > 0.0 {
             self.draw(logits, draw)
         } else {
@@ -96,6 +90,34 @@ impl Sampler {
             }
         };
         Choice { token: token as u32, confidence }
+    }
+
+    /// The `count` most likely tokens of one row of logits, (V,), most likely first.
+    pub fn likeliest(&self, logits: &[f32], draw: Draw<'_>, count: usize) -> Vec<Choice> {
+        let logits = self.biased(logits);
+        let mut best: Vec<usize> = Vec::with_capacity(count + 1);
+        for id in (0..logits.len()).filter(|&id| self.allows(id, draw)) {
+            let place = best.partition_point(|&other| logits[other] >= logits[id]);
+            if place < count {
+                best.insert(place, id);
+                best.truncate(count);
+            }
+        }
+        let scale = Scale::of(&logits);
+        let choice = |id: usize| Choice { token: id as u32, confidence: scale.share(logits[id]) };
+        best.into_iter().map(choice).collect()
+    }
+
+    /// The logits with the bias.
+    fn biased<'a>(&self, logits: &'a [f32]) -> Cow<'a, [f32]> {
+        match self.bias {
+            Some((id, bias)) if (id as usize) < logits.len() => {
+                let mut biased = logits.to_vec();
+                biased[id as usize] += bias;
+                Cow::Owned(biased)
+            }
+            _ => Cow::Borrowed(logits),
+        }
     }
 
     /// `argmax(l - T ln(-ln u))`, which draws from `softmax(l / T)`.
@@ -158,10 +180,27 @@ impl Sampler {
 
 /// Softmax in f64 at `token`; 0 where the logits are not numbers.
 fn confidence(logits: &[f32], token: usize) -> f64 {
-    let top = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - top).exp()).sum();
-    let share = (f64::from(logits[token]) - top).exp() / sum;
-    if share.is_finite() { share } else { 0.0 }
+    Scale::of(logits).share(logits[token])
+}
+
+/// What turns a logit into a probability.
+struct Scale {
+    top: f64,
+    sum: f64,
+}
+
+impl Scale {
+    fn of(logits: &[f32]) -> Self {
+        let top = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let sum = logits.iter().map(|&logit| (f64::from(logit) - top).exp()).sum();
+        Self { top, sum }
+    }
+
+    /// Softmax in f64; 0 where the logits are not numbers.
+    fn share(&self, logit: f32) -> f64 {
+        let share = (f64::from(logit) - self.top).exp() / self.sum;
+        if share.is_finite() { share } else { 0.0 }
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ impl<M: Forward> Scorer<'_, M> {
                     mask: attention,
                     commit: chunk,
                     logits: 0..0,
+                    branches: &[],
                 })?;
             }
             if let Some(interrupt) = watch.interrupt() {
@@ -69,6 +70,7 @@ impl<M: Forward> Scorer<'_, M> {
                 mask: attention,
                 commit: block - from,
                 logits: position - from..position - from + 1,
+                branches: &[],
             })?;
             for logits in logits.to_vec2::<f32>()? {
                 each(Scored { position, logits });

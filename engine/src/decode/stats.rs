@@ -22,6 +22,8 @@ pub struct ForwardCounts {
     pub denoise: usize,
     /// Decided blocks into the cache and nothing else.
     pub commit: usize,
+    /// Canvases whose logits were computed ahead in denoising steps; no forwards.
+    pub ahead: usize,
 }
 
 impl ForwardCounts {

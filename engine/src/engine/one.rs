@@ -132,6 +132,7 @@ impl Engine {
         self.prefixes.put(canvas.tokens(), keys);
         session.stats.forwards += outcome.forwards.total();
         session.stats.prefill_forwards += outcome.forwards.prefill;
+        session.stats.canvases_ahead += outcome.forwards.ahead;
         if let Some(error) = failure {
             return Err(error.into());
         }
@@ -195,15 +196,16 @@ impl Engine {
         sampler: &'a Sampler,
         sampling: &Sampling,
     ) -> Decoder<'a, crate::model::Model> {
-        let copy = sampling.copy_draft.or(self.serving.copy_draft);
+        // A choice may be as sure as 1: that is not to be anybody's doing where 1 means off.
+        let unless_off = |least: Option<f64>| least.filter(|&least| least < 1.0);
         let rule = DecodeRule {
             block_length: self.serving.block_length,
             unmasking: sampling.unmasking,
             order: sampling.order.unwrap_or(self.serving.order),
             stop: StopRule::Decided { eos: self.tokenizer.special().eos },
             commit: CommitMode::Fused,
-            // A choice may be as sure as 1: that is not to be a copy's doing where 1 means off.
-            copy: copy.filter(|&least| least < 1.0),
+            copy: unless_off(sampling.copy_draft.or(self.serving.copy_draft)),
+            speculate: unless_off(sampling.speculate.or(self.serving.speculate)),
         };
         Decoder { model: &self.model, rule, sampler }
     }

@@ -23,6 +23,8 @@ pub(super) struct Serving {
     pub(super) order: DecodeOrder,
     /// Copy-draft's least confidence, unless a request says so; `None` where it is off.
     pub(super) copy_draft: Option<f64>,
+    /// Least probability of a canvas that is computed ahead, unless a request says so; `None` where it is off.
+    pub(super) speculate: Option<f64>,
     /// Most tokens of other files in a prompt.
     pub(super) related_tokens: usize,
 }
@@ -49,9 +51,9 @@ impl Serving {
             Family::Diffcoder(own) => own.related_tokens(),
             _ => context_tokens / RELATED_SHARE,
         };
-        let (end_bias, order, copy_draft) = match &config.family {
-            Family::Diffcoder(own) => (own.end_bias, own.order, own.copy_draft),
-            _ => (0.0, DecodeOrder::default(), None),
+        let (end_bias, order, copy_draft, speculate) = match &config.family {
+            Family::Diffcoder(own) => (own.end_bias, own.order, own.copy_draft, own.speculate),
+            _ => (0.0, DecodeOrder::default(), None, None),
         };
         Ok(Self {
             format,
@@ -61,6 +63,7 @@ impl Serving {
             end_bias,
             order,
             copy_draft,
+            speculate,
             related_tokens,
         })
     }
@@ -135,7 +138,7 @@ pub(super) fn check_request(request: &InfillRequest) -> Result<(), InfillError> 
 }
 
 fn check_sampling(sampling: &Sampling) -> Result<(), InfillError> {
-    let Sampling { unmasking, temperature, top_p, copy_draft, .. } = *sampling;
+    let Sampling { unmasking, temperature, top_p, copy_draft, speculate, .. } = *sampling;
     if !(temperature.is_finite() && temperature >= 0.0) {
         return Err(bad(&format!("temperature is {temperature}: choose 0 or more")));
     }
@@ -144,6 +147,9 @@ fn check_sampling(sampling: &Sampling) -> Result<(), InfillError> {
     }
     if let Some(least) = copy_draft.filter(|least| !(0.0..=1.0).contains(least)) {
         return Err(bad(&format!("the copy-draft confidence is {least}: choose 0 to 1")));
+    }
+    if let Some(least) = speculate.filter(|least| !(0.0..=1.0).contains(least)) {
+        return Err(bad(&format!("the probability to speculate from is {least}: choose 0 to 1")));
     }
     match unmasking {
         Unmasking::Threshold(threshold) if !(0.0..=1.0).contains(&threshold) => {

@@ -7,13 +7,13 @@ use crate::kernels::cached_attention::{CachedShape, cached_attention};
 use crate::kernels::cuda::launch::DeviceAttentionShape;
 use crate::kernels::cuda::operations;
 use crate::kernels::matmul::Precision;
-use crate::model::RowGroup;
 use crate::model::config::{Dialect, ModelConfig};
 use crate::model::mask::SequenceMask;
 use crate::model::on_device;
 use crate::model::ops::{OpSet, SequenceShape, cpu_vec};
 use crate::model::rope::Rotation;
 use crate::model::weights::Weights;
+use crate::model::{RowGroup, Section};
 
 /// How the rows of a forward hang together.
 pub(crate) enum Plan<'a, 'g> {
@@ -153,29 +153,28 @@ impl Attention {
         let mut mixed = Vec::with_capacity(groups.len());
         let mut row = 0;
         for group in groups {
-            let (committed, n_rows) = (group.cache.len(), group.tokens.len());
-            if n_rows == 0 {
-                continue;
+            for Section { at, rows } in group.sections() {
+                let part = |x: &Tensor| x.narrow(0, row, rows);
+                let total = at + rows;
+                // What a branch writes over has been read by then: a device works in the order in which it is asked.
+                let [keys, values] =
+                    group.cache.append_on_device((self.layer, at), [&part(key)?, &part(value)?])?;
+                let shape = DeviceAttentionShape {
+                    sequences: 1,
+                    queries: rows as i32,
+                    keys: total as i32,
+                    query_start: at as i32,
+                    heads: self.n_heads as i32,
+                    kv_heads: self.n_kv_heads as i32,
+                    block: on_device::block_of(group.mask, total) as i32,
+                    doubled: 0,
+                    scale: 1.0 / (self.head_size as f32).sqrt(),
+                };
+                let [out, _lse] =
+                    operations::attention(shape, self.head_size, [&part(query)?, &keys, &values])?;
+                mixed.push(out);
+                row += rows;
             }
-            let part = |x: &Tensor| x.narrow(0, row, n_rows);
-            let total = committed + n_rows;
-            let [keys, values] =
-                group.cache.append_on_device(self.layer, [&part(key)?, &part(value)?])?;
-            let shape = DeviceAttentionShape {
-                sequences: 1,
-                queries: n_rows as i32,
-                keys: total as i32,
-                query_start: committed as i32,
-                heads: self.n_heads as i32,
-                kv_heads: self.n_kv_heads as i32,
-                block: on_device::block_of(group.mask, total) as i32,
-                doubled: 0,
-                scale: 1.0 / (self.head_size as f32).sqrt(),
-            };
-            let [out, _lse] =
-                operations::attention(shape, self.head_size, [&part(query)?, &keys, &values])?;
-            mixed.push(out);
-            row += n_rows;
         }
         match mixed.len() {
             1 => Ok(mixed.remove(0)),
@@ -195,33 +194,37 @@ impl Attention {
             (self.n_heads * self.head_size, self.n_kv_heads * self.head_size);
         let mut out = vec![0.0; query_data.len()];
         let mut row = 0;
+        let shape = CachedShape {
+            heads: self.n_heads,
+            kv_heads: self.n_kv_heads,
+            head_size: self.head_size,
+            precision,
+        };
         for group in groups {
-            let (committed, n_rows) = (group.cache.len(), group.tokens.len());
-            let (q_rows, kv_rows) = (
-                row * query_width..(row + n_rows) * query_width,
-                row * kv_width..(row + n_rows) * kv_width,
-            );
-            let layer =
-                group.cache.append(self.layer, &key_data[kv_rows.clone()], &value_data[kv_rows]);
-            let total = committed + n_rows;
-            let limits: Vec<usize> =
-                (committed..total).map(|position| group.mask.key_limit(position, total)).collect();
-            let shape = CachedShape {
-                heads: self.n_heads,
-                kv_heads: self.n_kv_heads,
-                head_size: self.head_size,
-                precision,
-            };
-            let (keys, values) = (&layer.keys, &layer.values);
-            cached_attention(
-                shape,
-                &query_data[q_rows.clone()],
-                keys,
-                values,
-                &limits,
-                &mut out[q_rows],
-            );
-            row += n_rows;
+            for Section { at, rows } in group.sections() {
+                let (q_rows, kv_rows) = (
+                    row * query_width..(row + rows) * query_width,
+                    row * kv_width..(row + rows) * kv_width,
+                );
+                let layer = group.cache.append(
+                    (self.layer, at),
+                    &key_data[kv_rows.clone()],
+                    &value_data[kv_rows],
+                );
+                let total = at + rows;
+                let limits: Vec<usize> =
+                    (at..total).map(|position| group.mask.key_limit(position, total)).collect();
+                let (keys, values) = (&layer.keys, &layer.values);
+                cached_attention(
+                    shape,
+                    &query_data[q_rows.clone()],
+                    keys,
+                    values,
+                    &limits,
+                    &mut out[q_rows],
+                );
+                row += rows;
+            }
         }
         Ok(Tensor::from_vec(out, query.shape(), query.device())?)
     }

@@ -51,6 +51,9 @@ pub struct DiffcoderKeys {
     /// Copy-draft, unless somebody says otherwise: from this confidence on a token is committed that goes on with what stood
     /// behind the same text before. `None` where it is off.
     pub copy_draft: Option<f64>,
+    /// Self-speculative decoding, unless somebody says otherwise: canvases at least this probable are computed ahead. `None`
+    /// where it is off.
+    pub speculate: Option<f64>,
 }
 
 impl DiffcoderKeys {
@@ -272,6 +275,9 @@ impl ModelConfig {
             if let Some(least) = own.copy_draft {
                 root["diffcoder"]["copy_draft"] = json!(least);
             }
+            if let Some(least) = own.speculate {
+                root["diffcoder"]["speculate"] = json!(least);
+            }
         }
         format!("{root:#}\n")
     }
@@ -329,12 +335,13 @@ fn family(keys: &Keys<'_>, architectures: &[&str]) -> Result<Family> {
             name.parse().map_err(wrong)
         });
         let order = order.transpose()?.unwrap_or_default();
-        let copy_draft = own.number("copy_draft")?;
-        if let Some(least) = copy_draft.filter(|least| !(0.0..=1.0).contains(least)) {
-            return Err(EngineError::Config(format!(
-                "diffcoder.copy_draft is {least}: choose at most 1, or leave it out"
-            )));
-        }
+        let probability = |key: &str| match own.number(key)? {
+            Some(least) if !(0.0..=1.0).contains(&least) => Err(EngineError::Config(format!(
+                "diffcoder.{key} is {least}: choose at most 1, or leave it out"
+            ))),
+            least => Ok(least),
+        };
+        let (copy_draft, speculate) = (probability("copy_draft")?, probability("speculate")?);
         return Ok(Family::Diffcoder(DiffcoderKeys {
             block_length: own.size("block_length")?,
             context_tokens: own.size("context_tokens")?,
@@ -344,6 +351,7 @@ fn family(keys: &Keys<'_>, architectures: &[&str]) -> Result<Family> {
             end_bias: own.number("end_bias")?.unwrap_or_default() as f32,
             order,
             copy_draft,
+            speculate,
         }));
     }
     // The first release calls its class SeedDiffcoder…, the current one StableDiffcoder…, copies keep only auto_map.
@@ -442,6 +450,7 @@ mod tests {
             end_bias: 1.5,
             order: DecodeOrder::LeftToRight,
             copy_draft: Some(0.5),
+            speculate: Some(0.3),
         });
         assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
     }

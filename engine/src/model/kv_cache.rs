@@ -92,11 +92,17 @@ impl KvCache {
         (&self.layers[layer].keys, &self.layers[layer].values)
     }
 
-    /// Writes the rows of a running forward behind the committed ones.
-    pub(crate) fn append(&mut self, layer: usize, keys: &[f32], values: &[f32]) -> &LayerCache {
+    /// Writes rows of a running forward behind the first `at` ones, of which the committed ones are the first.
+    pub(crate) fn append(
+        &mut self,
+        (layer, at): (usize, usize),
+        keys: &[f32],
+        values: &[f32],
+    ) -> &LayerCache {
+        debug_assert!(at >= self.len, "committed rows stay");
         let layer = &mut self.layers[layer];
-        layer.keys.truncate(self.len * self.row_width);
-        layer.values.truncate(self.len * self.row_width);
+        layer.keys.truncate(at * self.row_width);
+        layer.values.truncate(at * self.row_width);
         layer.keys.extend_from_slice(keys);
         layer.values.extend_from_slice(values);
         layer
@@ -107,21 +113,21 @@ impl KvCache {
     /// rows: keys and values, each (n, Hkv * Dh).
     pub(crate) fn append_on_device(
         &mut self,
-        layer: usize,
+        (layer, at): (usize, usize),
         rows: [&Tensor; 2],
     ) -> Result<[Tensor; 2]> {
         let (n_rows, _) = rows[0].dims2()?;
-        let (len, width) = (self.len, self.row_width);
+        let width = self.row_width;
         let Some(OnDevice { device, layers }) = &mut self.device else {
             return Err(crate::error::EngineError::Request(
                 "the cache lies on the CPU, the model on a device: use Model::new_cache".into(),
             ));
         };
-        let needed = len + n_rows;
+        let needed = at + n_rows;
         let kept = match layers[layer].take() {
             Some(kept) if Arc::strong_count(&kept) == 1 && kept[0].dim(0)? >= needed => kept,
             old => {
-                let held = if old.is_some() { len } else { 0 };
+                let held = if old.is_some() { at } else { 0 };
                 let capacity = needed.max(2 * held).max(LEAST_GROWTH);
                 let kind = operations::element(rows[0])?;
                 let grown = [
@@ -129,17 +135,17 @@ impl KvCache {
                     operations::unfilled((capacity, width), kind, device)?,
                 ];
                 if let Some(old) = old
-                    && len > 0
+                    && at > 0
                 {
                     for (old, grown) in old.iter().zip(&grown) {
-                        operations::copy_rows(&old.narrow(0, 0, len)?, grown, 0)?;
+                        operations::copy_rows(&old.narrow(0, 0, at)?, grown, 0)?;
                     }
                 }
                 Arc::new(grown)
             }
         };
         for (rows, kept) in rows.iter().zip(kept.iter()) {
-            operations::copy_rows(rows, kept, len)?;
+            operations::copy_rows(rows, kept, at)?;
         }
         let [keys, values] = &*kept;
         let filled = [keys.clone(), values.clone()];

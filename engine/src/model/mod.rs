@@ -71,6 +71,36 @@ pub struct RowGroup<'a> {
     pub commit: usize,
     /// Rows that want logits.
     pub logits: Range<usize>,
+    /// Other ways to go on behind the committed rows: none of them sees another, or the rows that are not committed.
+    pub branches: &'a [Branch<'a>],
+}
+
+/// Rows that stand where those of a [`RowGroup`] stand that are not committed, as if these were not there.
+#[derive(Clone, Copy, Debug)]
+pub struct Branch<'a> {
+    /// Token of each row.
+    pub tokens: &'a [u32],
+    /// From this row on logits are wanted.
+    pub logits_from: usize,
+}
+
+/// Consecutive rows of a forward that see each other.
+pub(crate) struct Section {
+    /// Position of the first one: so many keys are left of it.
+    pub(crate) at: usize,
+    /// How many.
+    pub(crate) rows: usize,
+}
+
+impl RowGroup<'_> {
+    /// Its rows in the order in which a forward has them: its own, then those of each branch.
+    pub(crate) fn sections(&self) -> Vec<Section> {
+        let at = self.cache.len();
+        let branches = self.branches.iter().map(|branch| branch.tokens.len());
+        let own = Section { at, rows: self.tokens.len() };
+        let others = branches.map(|rows| Section { at: at + self.commit, rows });
+        [own].into_iter().chain(others).filter(|section| section.rows > 0).collect()
+    }
 }
 
 impl Model {
@@ -169,29 +199,36 @@ impl Model {
 
     /// Serving: one forward over any mix of row groups.
     ///
-    /// Returns the logits of the wanted rows, group by group: (rows wanted, V). The rows of a group are written behind its
-    /// committed keys in every layer before anyone attends, so a block that is being committed is seen by the next one.
+    /// Returns the logits of the wanted rows, group by group and there branch by branch: (rows wanted, V). The rows of a group
+    /// are written behind its committed keys in every layer before anyone attends, so a block that is being committed is
+    /// seen by the next one and by the branches.
     pub fn forward(&self, groups: &mut [RowGroup<'_>]) -> Result<Tensor> {
         Ok(self.forward_in_place(groups)?.to_device(&Device::Cpu)?)
     }
 
     /// As [`Self::forward`]; the logits stay where the weights are, and a device may still be at work when this returns.
     pub fn forward_in_place(&self, groups: &mut [RowGroup<'_>]) -> Result<Tensor> {
-        let ids: Vec<u32> = groups.iter().flat_map(|group| group.tokens.iter().copied()).collect();
-        let mut positions = Vec::with_capacity(ids.len());
+        let mut ids: Vec<u32> = Vec::new();
+        let mut positions = Vec::new();
         let mut wanted = Vec::new();
         for group in groups.iter() {
-            if group.commit > group.tokens.len() || group.logits.end > group.tokens.len() {
+            let branches_fit =
+                group.branches.iter().all(|branch| branch.logits_from <= branch.tokens.len());
+            if group.commit.max(group.logits.end) > group.tokens.len() || !branches_fit {
                 return Err(EngineError::Request(format!(
                     "a row group of {} rows cannot commit or report more",
                     group.tokens.len()
                 )));
             }
-            let first_row = positions.len() as u32;
-            wanted.extend(group.logits.clone().map(|row| first_row + row as u32));
-            positions.extend(
-                (group.cache.len()..).take(group.tokens.len()).map(|position| position as u32),
-            );
+            wanted.extend(group.logits.clone().map(|row| (ids.len() + row) as u32));
+            ids.extend(group.tokens);
+            for &Branch { tokens, logits_from } in group.branches {
+                wanted.extend((logits_from..tokens.len()).map(|row| (ids.len() + row) as u32));
+                ids.extend(tokens);
+            }
+            for Section { at, rows } in group.sections() {
+                positions.extend((at..at + rows).map(|position| position as u32));
+            }
         }
         self.check_ids(&ids)?;
         let op_set = match &self.prefill {

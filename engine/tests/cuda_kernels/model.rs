@@ -10,7 +10,7 @@ use diffcoder_engine::model::config::ModelConfig;
 use diffcoder_engine::model::mask::SequenceMask;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
-use diffcoder_engine::model::{Gradients, Model, RowGroup};
+use diffcoder_engine::model::{Branch, Gradients, Model, RowGroup};
 
 use crate::emulator::{emulator, numbers};
 
@@ -140,24 +140,41 @@ fn serving_agrees_with_the_cpu() {
         let (mut first, mut second) = (model.new_cache(), model.new_cache());
         let prompt: Vec<u32> = (0..70).map(|i| i * 13 % 96).collect();
         let mut logits = Vec::new();
-        let mut group = |cache: &mut _, tokens: &[u32], commit: usize| {
-            let rows = [RowGroup { cache, tokens, mask, commit, logits: 0..tokens.len() }];
-            let mut rows = rows;
-            logits.extend(flat(&model.forward(&mut rows).unwrap()));
+        let group = |cache: &mut _, tokens: &[u32], commit: usize| {
+            let (rows, branches) = (0..tokens.len(), &[]);
+            let group = RowGroup { cache, tokens, mask, commit, logits: rows, branches };
+            flat(&model.forward(&mut [group]).unwrap())
         };
-        group(&mut first, &prompt[..64], 64);
-        group(&mut first, &prompt[64..], 4);
+        logits.extend(group(&mut first, &prompt[..64], 64));
+        logits.extend(group(&mut first, &prompt[64..], 4));
         let mut fork = first.clone();
-        group(&mut first, &[7, 8, 9, 10], 4);
-        group(&mut fork, &[3, 2], 0);
+        logits.extend(group(&mut first, &[7, 8, 9, 10], 4));
+        logits.extend(group(&mut fork, &[3, 2], 0));
         fork.truncate(8);
-        group(&mut fork, &[5; 4], 4);
-        group(&mut first, &[1, 2, 3], 0);
+        logits.extend(group(&mut fork, &[5; 4], 4));
+        logits.extend(group(&mut first, &[1, 2, 3], 0));
+        let branch = |tokens, logits_from| Branch { tokens, logits_from };
+        let branches = &[branch(&[1, 2, 3, 4, 5, 6, 7, 8], 3), branch(&[6; 2], 0)];
         let groups = &mut [
-            RowGroup { cache: &mut first, tokens: &[4, 5, 6, 7], mask, commit: 4, logits: 1..3 },
-            RowGroup { cache: &mut second, tokens: &[9; 5], mask, commit: 4, logits: 0..1 },
+            RowGroup {
+                cache: &mut first,
+                tokens: &[4, 5, 6, 7, 8],
+                mask,
+                commit: 4,
+                logits: 1..3,
+                branches,
+            },
+            RowGroup {
+                cache: &mut second,
+                tokens: &[9; 5],
+                mask,
+                commit: 4,
+                logits: 0..1,
+                branches: &[],
+            },
         ];
         logits.extend(flat(&model.forward(groups).unwrap()));
+        logits.extend(group(&mut first, &[3; 4], 0));
         logits
     };
     let expected = serve(&build(&config, CPU, DType::F32));

@@ -26,6 +26,7 @@ fn rule(unmasking: Unmasking, commit: CommitMode) -> DecodeRule {
         stop: StopRule::Decided { eos: EOS },
         commit,
         copy: None,
+        speculate: None,
     }
 }
 
@@ -90,7 +91,7 @@ fn the_prompts_tail_shares_its_block_with_the_first_tokens() {
     // Logits are asked for from the first to the last mask only.
     assert_eq!(calls[1].2, 2);
     assert_eq!(calls[2].2, 1);
-    assert_eq!(outcome.forwards, ForwardCounts { prefill: 1, denoise: 5, commit: 2 });
+    assert_eq!(outcome.forwards, ForwardCounts { prefill: 1, denoise: 5, commit: 2, ahead: 0 });
     assert_eq!(cache.0, canvas.tokens());
 }
 
@@ -100,8 +101,8 @@ fn fused_rows_of_the_last_block_ride_in_the_next_ones_first_step() {
     let mut canvas = Canvas::masks(&[1; 6], 10, MASK);
     let threshold = rule(Unmasking::Threshold(0.9), CommitMode::Fused);
     let (outcome, cache) = run(&model, &mut canvas, threshold, &mut Unwatched);
-    assert_eq!(*model.calls.borrow(), [(8, 4, 2), (8, 4, 4), (8, 4, 4)]);
-    assert_eq!(outcome.forwards, ForwardCounts { prefill: 0, denoise: 3, commit: 0 });
+    assert_eq!(*model.calls.borrow(), [(8, 4, 2, 0), (8, 4, 4, 0), (8, 4, 4, 0)]);
+    assert_eq!(outcome.forwards, ForwardCounts { denoise: 3, ..ForwardCounts::default() });
     assert_eq!(cache.0, canvas.tokens()[..12]);
     assert_eq!(outcome.events.len(), 10);
 }
@@ -159,7 +160,7 @@ fn a_given_block_costs_its_commit_alone_and_its_end_token_counts() {
     let threshold = rule(Unmasking::Threshold(0.9), CommitMode::Separate);
     let (outcome, _) = run(&model, &mut canvas, threshold, &mut Unwatched);
     assert_eq!(canvas.generated(), [7, 7, 7, 7, 9, 6, 9, 9]);
-    assert_eq!(outcome.forwards, ForwardCounts { prefill: 1, denoise: 1, commit: 2 });
+    assert_eq!(outcome.forwards, ForwardCounts { prefill: 1, denoise: 1, commit: 2, ahead: 0 });
     let mut canvas = Canvas::with_given(&[1; 4], &[7, EOS, 7, 7, MASK, MASK], MASK);
     let (outcome, _) = run(&model, &mut canvas, threshold, &mut Unwatched);
     assert_eq!(outcome.end, End::EndToken(1));
@@ -272,4 +273,91 @@ fn choices_that_agree_with_a_copy_need_less_confidence() {
     assert_eq!(decode(Some(0.5), nowhere, 0), (whole, 4));
     // From the first disagreement on each token needs a forward, and the model has its way.
     assert_eq!(decode(Some(0.5), 14, 12), (vec![11, 12, 3, 14], 3));
+}
+
+/// A rule that computes ahead what is at least this probable.
+fn speculating(order: DecodeOrder, least: f64) -> DecodeRule {
+    DecodeRule { order, speculate: Some(least), ..rule(ONE_A_STEP, CommitMode::Fused) }
+}
+
+#[test]
+fn canvases_that_come_up_as_guessed_need_no_forward() {
+    let model = Scripted::new(|position, _| sure(8 + (position % 4) as u32, 0.8));
+    let mut canvas = Canvas::masks(&[1; 4], 12, MASK);
+    let mut watch = Stopper::new(usize::MAX, Interrupt::Deadline);
+    let rule = speculating(DecodeOrder::LeftToRight, 0.45);
+    let (outcome, cache) = run(&model, &mut canvas, rule, &mut watch);
+    assert_eq!(canvas.generated(), [8, 9, 10, 11].repeat(3));
+    // The first step knows nothing yet. From then on three tokens are 0.8^3 sure, with which the next block is seen.
+    assert_eq!(outcome.forwards, ForwardCounts { prefill: 0, denoise: 4, commit: 0, ahead: 8 });
+    // Rows: each step's own and those of the canvases ahead; the last one has no next block.
+    let calls = model.calls.borrow();
+    let logits: Vec<usize> = calls.iter().map(|call| call.2).collect();
+    assert_eq!(logits, [4, 3 + 2 + 1 + 4, 3 + 2 + 1 + 4, 3 + 2 + 1]);
+    assert_eq!(cache.0, canvas.tokens()[..12]);
+    // Every step is shown and may be interrupted, whether or not it took a forward.
+    let masks: Vec<usize> = watch.shown.iter().map(|shown| shown.0).collect();
+    assert_eq!(masks, (0..12).rev().collect::<Vec<_>>());
+    assert_eq!(watch.asked, 12);
+}
+
+#[test]
+fn a_wrong_guess_costs_a_forward_and_nothing_else() {
+    // What comes third is another token once the second one stands.
+    let changing = |position: usize, asked: usize| match position {
+        6 if asked > 1 => sure(3, 0.9),
+        _ => sure(9, 0.8),
+    };
+    for order in DecodeOrder::ALL {
+        let fill = |rule: DecodeRule| {
+            let mut canvas = Canvas::masks(&[1; 4], 4, MASK);
+            let (outcome, _) = run(&Scripted::new(changing), &mut canvas, rule, &mut Unwatched);
+            (canvas.generated().to_vec(), outcome.forwards.denoise)
+        };
+        let (ahead, forwards) = fill(speculating(order, 0.4));
+        assert!(forwards < 4 && ahead[..2] == [9, 9], "{order:?}: {ahead:?} in {forwards}");
+    }
+}
+
+#[test]
+fn nothing_is_computed_behind_an_end_or_below_the_least_probability() {
+    let ends_at = |at: usize| {
+        Scripted::new(move |position, _| sure(if position == at { EOS } else { 9 }, 0.8))
+    };
+    let ahead = |at: usize, least: f64| {
+        let mut canvas = Canvas::masks(&[1; 4], 8, MASK);
+        let rule = speculating(DecodeOrder::LeftToRight, least);
+        let (outcome, _) = run(&ends_at(at), &mut canvas, rule, &mut Unwatched);
+        (outcome.end, outcome.forwards.ahead)
+    };
+    // The end at the third place: one canvas has the second token, none has the third.
+    assert_eq!(ahead(6, 0.5), (End::EndToken(2), 1));
+    assert_eq!(ahead(6, 0.81), (End::EndToken(2), 0));
+    assert_eq!(ahead(100, 0.79), (End::CanvasFull, 3));
+}
+
+#[test]
+fn a_forward_that_computes_ahead_stays_small() {
+    let model = Scripted::new(|_, _| vec![0.0; 16]);
+    let mut canvas = Canvas::masks(&[1; 300], 32, MASK);
+    let (outcome, _) =
+        run(&model, &mut canvas, speculating(DecodeOrder::SurestFirst, 0.0), &mut Unwatched);
+    assert!(outcome.forwards.ahead > 0);
+    let rows: Vec<usize> = model.calls.borrow().iter().map(|call| call.3).collect();
+    assert!(rows.iter().all(|&branches| branches <= 60), "{rows:?}");
+    // Next to a part of the prompt there is no room.
+    assert_eq!(rows[0], 0);
+}
+
+#[test]
+fn copies_are_looked_ahead_of_into_the_blocks_that_follow() {
+    // "8 9 10 11 12 13 14 15 1" stood before; the hole comes behind "8 9 10 11".
+    let prompt = [8, 9, 10, 11, 12, 13, 14, 15, 1, 6, 6, 6, 8, 9, 10, 11];
+    let said = [12, 13, 14, 15, 1, 6, 6, 6];
+    let model = Scripted::new(move |position, _| sure(said[(position - 16) % 8], 0.4));
+    let mut canvas = Canvas::masks(&prompt, 8, MASK).with_text_before(16);
+    let rule = speculating(DecodeOrder::LeftToRight, 0.01);
+    let (outcome, _) = run(&model, &mut canvas, rule, &mut Unwatched);
+    assert_eq!(canvas.generated(), said);
+    assert_eq!(outcome.forwards.denoise, 2);
 }

@@ -239,6 +239,28 @@ fn copies_are_drafted_as_the_model_says_unless_a_request_says_otherwise() {
 }
 
 #[test]
+fn canvases_are_computed_ahead_as_the_model_says_unless_a_request_says_otherwise() {
+    let all = tokenizer();
+    let (word, mask) = (all.encode(" let").unwrap(), all.special().mask);
+    let filled = |served: Option<f64>, asked: Option<f64>| {
+        let mut config = config_json("holes", 1024);
+        if let Some(least) = served {
+            config["diffcoder"]["speculate"] = json!(least);
+        }
+        let weights = parrot_weights(&config, mask, &[(word[0], 0.2)]);
+        let mut request = request("a", "a = let let\nb", "\n");
+        request.sampling.speculate = asked;
+        let infill = fill(&mut engine_of(&config, &weights), &request);
+        (infill.holes[0].text.clone(), infill.stats.forwards, infill.stats.canvases_ahead > 0)
+    };
+    let (stepwise, ahead) = (filled(None, None), filled(None, Some(1e-9)));
+    assert!(stepwise.0 == ahead.0 && !stepwise.0.is_empty());
+    assert!(ahead.1 < stepwise.1 && ahead.2 && !stepwise.2, "{ahead:?} {stepwise:?}");
+    assert_eq!(filled(Some(1e-9), None), ahead);
+    assert_eq!(filled(Some(1e-9), Some(1.0)), stepwise);
+}
+
+#[test]
 fn a_deadline_returns_what_stands_without_a_gap() {
     let (left, right) = document(200);
     let mut engine = random_engine(1024);

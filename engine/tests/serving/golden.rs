@@ -2,8 +2,8 @@
 //!
 //! The replays themselves are cases of the conformance runner.
 
-use diffcoder_engine::decode::CommitMode;
 use diffcoder_engine::decode::case::{STABLE_ALGORITHM, StableCase};
+use diffcoder_engine::decode::{CommitMode, DecodeRule, Outcome};
 
 use crate::support::{golden_dir, golden_model};
 
@@ -38,16 +38,19 @@ fn a_replay_notices_another_token_and_another_confidence() {
     assert!(case.replay(&model).unwrap().mismatch.unwrap().contains("commit 3"));
 }
 
+/// What was committed where, in order.
+fn placed(outcome: &Outcome) -> Vec<(usize, u32)> {
+    outcome.events.iter().map(|event| (event.position, event.token)).collect()
+}
+
 #[test]
 fn a_fused_commit_gives_the_tokens_and_keys_of_a_separate_one() {
     for (name, case) in stable_cases() {
         let model = golden_model(&case.model);
-        let (separate, tokens, cache) = case.decode(&model, CommitMode::Separate).unwrap();
-        let (fused, fused_tokens, fused_cache) = case.decode(&model, CommitMode::Fused).unwrap();
+        let decode = |commit| case.decode(&model, case.rule(commit).unwrap()).unwrap();
+        let (separate, tokens, cache) = decode(CommitMode::Separate);
+        let (fused, fused_tokens, fused_cache) = decode(CommitMode::Fused);
         assert_eq!(fused_tokens, tokens, "{name}");
-        let placed = |outcome: &diffcoder_engine::decode::Outcome| -> Vec<(usize, u32)> {
-            outcome.events.iter().map(|event| (event.position, event.token)).collect()
-        };
         assert_eq!(placed(&fused), placed(&separate), "{name}");
         assert_eq!(fused.forwards.denoise, separate.forwards.denoise, "{name}");
         assert_eq!(fused.forwards.commit + fused.forwards.prefill, 0, "{name}");
@@ -62,5 +65,38 @@ fn a_fused_commit_gives_the_tokens_and_keys_of_a_separate_one() {
                 assert!(worst < KEY_TOLERANCE, "{name}: layer {layer} differs by {worst}");
             }
         }
+    }
+}
+
+#[test]
+fn canvases_computed_ahead_change_no_commit() {
+    for commit in [CommitMode::Separate, CommitMode::Fused] {
+        let (mut stepwise, mut saved) = (0, 0);
+        for (name, case) in stable_cases() {
+            let model = golden_model(&case.model);
+            let rule = case.rule(commit).unwrap();
+            let (plain, tokens, cache) = case.decode(&model, rule).unwrap();
+            let ahead = DecodeRule { speculate: Some(0.0), ..rule };
+            let (ahead, tokens_ahead, cache_ahead) = case.decode(&model, ahead).unwrap();
+            assert_eq!(tokens_ahead, tokens, "{name}");
+            assert_eq!(placed(&ahead), placed(&plain), "{name}");
+            assert_eq!(cache_ahead.len(), cache.len(), "{name}");
+            assert_eq!(plain.forwards.ahead, 0);
+            for (found, expected) in ahead.events.iter().zip(&plain.events) {
+                let error = (found.confidence - expected.confidence).abs();
+                assert!(error < CONFIDENCE_TOLERANCE, "{name}: {error}");
+            }
+            for layer in 0..model.config().n_layers {
+                let (expected, found) = (cache.layer(layer), cache_ahead.layer(layer));
+                for (expected, found) in [(expected.0, found.0), (expected.1, found.1)] {
+                    let pairs = expected.iter().zip(found);
+                    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(worst < KEY_TOLERANCE, "{name}: layer {layer} differs by {worst}");
+                }
+            }
+            stepwise += plain.forwards.denoise;
+            saved += plain.forwards.denoise - ahead.forwards.denoise;
+        }
+        assert!(saved > stepwise / 8, "{saved} of {stepwise} forwards saved");
     }
 }

@@ -38,8 +38,8 @@ pub(crate) fn golden_model(name: &str) -> Model {
 pub(crate) struct Scripted<F> {
     /// Gives the row of logits.
     pub(crate) logits: F,
-    /// (rows, rows committed, rows with logits) of every forward.
-    pub(crate) calls: RefCell<Vec<(usize, usize, usize)>>,
+    /// (rows, rows committed, rows with logits, rows of branches) of every forward.
+    pub(crate) calls: RefCell<Vec<(usize, usize, usize, usize)>>,
 }
 
 impl<F: Fn(usize, usize) -> Vec<f32>> Scripted<F> {
@@ -79,11 +79,16 @@ impl<F: Fn(usize, usize) -> Vec<f32>> Forward for Scripted<F> {
 
     fn forward(&self, rows: Rows<'_, TokenLog>) -> Result<Tensor, EngineError> {
         let asked = self.calls.borrow().iter().filter(|call| call.2 > 0).count();
-        self.calls.borrow_mut().push((rows.tokens.len(), rows.commit, rows.logits.len()));
         let first = rows.cache.committed();
         rows.cache.0.extend(&rows.tokens[..rows.commit]);
+        let branches = rows.branches.iter().flat_map(|branch| {
+            (branch.logits_from..branch.tokens.len()).map(|row| rows.commit + row)
+        });
         let values: Vec<Vec<f32>> =
-            rows.logits.map(|row| (self.logits)(first + row, asked)).collect();
+            rows.logits.chain(branches).map(|row| (self.logits)(first + row, asked)).collect();
+        let ahead: usize = rows.branches.iter().map(|branch| branch.tokens.len()).sum();
+        let call = (rows.tokens.len(), rows.commit, values.len(), ahead);
+        self.calls.borrow_mut().push(call);
         if values.is_empty() {
             return Ok(Tensor::zeros((0, 1), candle_core::DType::F32, &Device::Cpu)?);
         }

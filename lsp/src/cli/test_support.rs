@@ -32,6 +32,7 @@ pub(crate) fn stats(wall: Duration) -> InfillStats {
         cached_tokens: 4,
         forwards: 4,
         prefill_forwards: 1,
+        canvases_ahead: 0,
         tokens: 6,
         wall,
     }

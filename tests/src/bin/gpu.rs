@@ -214,7 +214,8 @@ fn serve_shape(device: &Device, sizes: Sizes) -> Result<()> {
     let prefill = |commit: usize| -> Result<_> {
         let mut cache = model.new_cache();
         let logits = prompt_len - 1..prompt_len;
-        let group = RowGroup { cache: &mut cache, tokens: &tokens, mask, commit, logits };
+        let (tokens, branches) = (&tokens, &[]);
+        let group = RowGroup { cache: &mut cache, tokens, mask, commit, logits, branches };
         let logits = model.forward_in_place(&mut [group])?;
         ensure!(logits.dims() == [1, config.vocab_size], "logits of one row");
         Ok(cache)
@@ -234,9 +235,9 @@ fn serve_shape(device: &Device, sizes: Sizes) -> Result<()> {
         let mut cache = if context == 0 { model.new_cache() } else { prefill(prompt_len)? };
         for rows in [4, 8, 16, 32] {
             let mut forward = || -> Result<Tensor> {
-                let tokens = &tokens[..rows];
-                let group =
-                    RowGroup { cache: &mut cache, tokens, mask, commit: 0, logits: 0..rows };
+                let (tokens, logits, branches) = (&tokens[..rows], 0..rows, &[]);
+                let cache = &mut cache;
+                let group = RowGroup { cache, tokens, mask, commit: 0, logits, branches };
                 Ok(model.forward_in_place(&mut [group])?)
             };
             let logits = forward()?;

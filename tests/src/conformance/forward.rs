@@ -154,6 +154,7 @@ fn cached_error(
                 mask,
                 commit,
                 logits: 0..part.len(),
+                branches: &[],
             })
             .collect();
         let logits = model.forward(&mut groups)?;

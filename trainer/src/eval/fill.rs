@@ -40,6 +40,10 @@ pub(super) struct Serving {
     /// own by default.
     #[arg(long, value_parser = probability)]
     copy_draft: Option<f64>,
+    /// Self-speculative decoding: least probability of what is computed ahead, 1 for nothing; the model's own by default. It changes
+    /// no fill.
+    #[arg(long, value_parser = probability)]
+    speculate: Option<f64>,
     /// Most tokens of other files of the package in a prompt of infill or fill-likelihood; what the model was trained for by default.
     #[arg(long)]
     pub(super) related_tokens: Option<usize>,
@@ -48,7 +52,10 @@ pub(super) struct Serving {
 impl Serving {
     /// Whether anything is set that matters to fills alone.
     pub(super) fn decodes(&self) -> bool {
-        self.healing == Healing::Off || self.end_bias.is_some() || self.copy_draft.is_some()
+        self.healing == Healing::Off
+            || self.end_bias.is_some()
+            || self.copy_draft.is_some()
+            || self.speculate.is_some()
     }
 }
 
@@ -83,6 +90,7 @@ pub(super) struct Filler {
     engine: Engine,
     rule: Rule,
     copy_draft: Option<f64>,
+    speculate: Option<f64>,
     asked: usize,
 }
 
@@ -116,7 +124,8 @@ impl Filler {
             None => engine,
         };
         let rule = Rule { order: rule.order.or(Some(engine.order())), ..rule };
-        Ok(Self { engine, rule, copy_draft: serving.copy_draft, asked: 0 })
+        let Serving { copy_draft, speculate, .. } = serving;
+        Ok(Self { engine, rule, copy_draft, speculate, asked: 0 })
     }
 
     /// How it decodes, in words.
@@ -146,6 +155,7 @@ impl Filler {
                 unmasking: self.rule.unmasking,
                 order: self.rule.order,
                 copy_draft: self.copy_draft,
+                speculate: self.speculate,
                 ..Sampling::default()
             },
             ..InfillRequest::new(document_key, segments)
@@ -183,6 +193,7 @@ impl Filler {
                 unmasking: self.rule.unmasking,
                 order: self.rule.order,
                 copy_draft: self.copy_draft,
+                speculate: self.speculate,
                 ..Sampling::default()
             },
             mode,
@@ -213,6 +224,8 @@ pub(super) struct Cost {
     pub forwards: usize,
     /// Of these, the ones that only read the prompt.
     pub prefill_forwards: usize,
+    /// Canvases computed ahead in the others.
+    pub canvases_ahead: usize,
     /// Time in the engine.
     pub seconds: f64,
     /// `forwards / tokens`.
@@ -234,6 +247,7 @@ impl Cost {
         self.tokens += stats.tokens;
         self.forwards += stats.forwards;
         self.prefill_forwards += stats.prefill_forwards;
+        self.canvases_ahead += stats.canvases_ahead;
         self.seconds += stats.wall.as_secs_f64();
         self.forwards_per_token = self.forwards as f64 / self.tokens.max(1) as f64;
         self.tokens_per_forward = self.tokens as f64 / self.forwards.max(1) as f64;

@@ -162,6 +162,7 @@ fn is_greedy(scorer: &Scorer, laid: &Laid, token_bytes: &Arc<TokenBytes>) -> Res
         mask: SequenceMask::Causal,
         commit: 0,
         logits: first - 1..first + end,
+        branches: &[],
     };
     let logits = scorer.model.forward(&mut [group])?.to_vec2::<f32>()?;
     let lead = Lead::new(&laid.lead, token_bytes);

@@ -213,6 +213,7 @@ mod tests {
                 tokens: 6,
                 forwards: 3,
                 prefill_forwards: 1,
+                canvases_ahead: 0,
                 wall: Duration::from_millis(30),
                 ..InfillStats::default()
             },

@@ -139,7 +139,7 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
     let has_rule = args.threshold.is_some() || args.steps.is_some() || args.order.is_some();
     ensure!(
         fills || !(has_rule || args.max_tokens.is_some() || args.serving.decodes()),
-        "this suite fills nothing: --threshold, --steps, --order, --max-tokens, --healing, --end-bias and --copy-draft are for suites that do"
+        "this suite fills nothing: --threshold, --steps, --order, --max-tokens, --healing, --end-bias, --copy-draft and --speculate are for suites that do"
     );
     match args.suite {
         Suite::Bpb => {

@@ -158,8 +158,9 @@ fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<Nats
     let mut cache = model.new_cache();
     let mask = SequenceMask::BlockCausal { block };
     let start = row.first / block * block;
+    let (before, branches) = (&tokens[..start], &[]);
     let prompt =
-        RowGroup { cache: &mut cache, tokens: &tokens[..start], mask, commit: start, logits: 0..0 };
+        RowGroup { cache: &mut cache, tokens: before, mask, commit: start, logits: 0..0, branches };
     if start > 0 {
         model.forward(&mut [prompt])?;
     }
@@ -172,7 +173,7 @@ fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<Nats
             let mut noisy = clean.to_vec();
             masked.iter().for_each(|&at| noisy[at] = mask_token);
             let (tokens, logits) = (&noisy, 0..noisy.len());
-            let group = RowGroup { cache: &mut cache, tokens, mask, commit: 0, logits };
+            let group = RowGroup { cache: &mut cache, tokens, mask, commit: 0, logits, branches };
             let logits = model.forward(&mut [group])?.to_vec2::<f32>()?;
             let nats = |&at: &usize| cross_entropy(&logits[at], clean[at]);
             total += pattern.weight * masked.iter().map(nats).sum::<f64>();
@@ -183,8 +184,8 @@ fn nelbo(model: &Model, row: &Row, mask_token: u32, block: usize) -> Result<Nats
         if first + clean.len() == tokens.len() {
             break;
         }
-        let done =
-            RowGroup { cache: &mut cache, tokens: clean, mask, commit: clean.len(), logits: 0..0 };
+        let (commit, logits) = (clean.len(), 0..0);
+        let done = RowGroup { cache: &mut cache, tokens: clean, mask, commit, logits, branches };
         model.forward(&mut [done])?;
     }
     Ok(Nats { total, left_to_right: Some(left_to_right) })
