@@ -18,6 +18,7 @@ use diffcoder_engine::kernels::matmul::{
     Beta, MatMut, MatRef, Packed, Precision, bf16_available, matmul, matmul_serial,
 };
 use diffcoder_engine::kernels::norm::{rms_norm, rms_norm_backward};
+use diffcoder_engine::kernels::quantized::Quantized;
 use diffcoder_engine::kernels::rope::{RopeTable, rope};
 use diffcoder_engine::kernels::swiglu::{swiglu, swiglu_backward};
 use diffcoder_engine::model::mask::SequenceMask;
@@ -119,12 +120,23 @@ fn kept_weights() {
     }
 }
 
-/// All products of a denoising step of six layers with the head, on weights that no cache of a core holds.
+/// All products of a denoising step of six layers with the head, on weights that no cache of a core holds: copied into
+/// panels and as [`matmul`] reads them, then next to weights in Q8_0.
 fn few_rows() {
     let layers: Vec<_> = (0..6).flat_map(|_| LAYER).chain([(4096, 256)]).collect();
-    let weights: Vec<_> = layers.iter().map(|&(out, inner)| numbers(out * inner)).collect();
-    let (x, mut plain, mut placed) = (numbers(16 * 768), numbers(16 * 4096), numbers(16 * 4096));
-    for rows in [4, 8, 16] {
+    let stored = |count: usize| -> Vec<f32> {
+        let number =
+            |i: usize| if i.is_multiple_of(32) { 127 } else { (i * 89 % 255) as i32 - 127 };
+        (0..count).map(|i| number(i) as f32 / 1024.0).collect()
+    };
+    let weights: Vec<_> = layers.iter().map(|&(out, inner)| stored(out * inner)).collect();
+    let in_q8_0 =
+        |(&(out, inner), weight): (&(usize, usize), &Vec<f32>)| Quantized::new(weight, out, inner);
+    let quantized: Option<Vec<_>> = layers.iter().zip(&weights).map(in_q8_0).collect();
+    let x = numbers(48 * 768);
+    let outputs = || vec![0f32; 48 * 4096];
+    let (mut plain, mut placed) = (outputs(), outputs());
+    for rows in [4, 8, 16, 24, 32, 48] {
         let operands = || {
             layers.iter().zip(&weights).map(|(&(out, inner), weight)| {
                 (MatRef::new(&x[..rows * inner], rows, inner), MatRef::new(weight, out, inner).t())
@@ -144,13 +156,23 @@ fn few_rows() {
                 }
             },
         ]);
-        println!(
-            "{:<34} {:>10.2} {:>10.2} {:>7.2}",
-            format!("{rows} rows"),
-            copied * 1e3,
-            in_place * 1e3,
-            copied / in_place
-        );
+        report(&format!("{rows} rows, copied and as served"), [copied, in_place]);
+        let Some(quantized) = &quantized else { continue };
+        let [in_place, in_q8_0] = medians([
+            &mut || {
+                for (a, b) in operands() {
+                    let c = black_box(&mut placed[..rows * b.cols]);
+                    matmul(a, b, c, Beta::Overwrite, Precision::F32);
+                }
+            },
+            &mut || {
+                for ((a, b), quantized) in operands().zip(quantized) {
+                    let c = black_box(&mut plain[..rows * b.cols]);
+                    quantized.multiply(a, c, Beta::Overwrite);
+                }
+            },
+        ]);
+        report(&format!("{rows} rows, f32 and Q8_0"), [in_place, in_q8_0]);
     }
 }
 
@@ -315,7 +337,7 @@ fn rowwise() {
 fn main() {
     println!("bf16 path: {}, threads: {}", bf16_available(), rayon::current_num_threads());
     products();
-    println!("{:<34} {:>10} {:>10} {:>7}", "denoising step, ms", "gemm", "in place", "ratio");
+    println!("{:<34} {:>10} {:>10} {:>7}", "denoising step", "ms first", "ms second", "ratio");
     few_rows();
     println!(
         "{:<34} {:>10} {:>10} {:>7}",

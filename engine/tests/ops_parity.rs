@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor, Var};
 use diffcoder_engine::kernels::matmul::{Precision, bf16_available};
 use diffcoder_engine::model::config::ModelConfig;
+use diffcoder_engine::model::gguf;
 use diffcoder_engine::model::mask::SequenceMask;
 use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
@@ -206,5 +207,47 @@ fn rounded_prefill_changes_prompts_by_its_rounding_and_decoding_not_at_all() {
         assert!(worst <= BF16_TOLERANCE * scale, "{rows} rows: {worst} of {scale}");
         assert_eq!(worst > 0.0, is_prefill && bf16_available(), "{rows} rows: {worst}");
         assert_eq!(again, found, "{rows} rows with weights that were packed before");
+    }
+}
+
+#[test]
+fn steps_on_weights_in_q8_0_are_those_on_their_numbers() {
+    for name in ["qwen3", "qwen2"] {
+        let directory = golden(name);
+        let text = std::fs::read_to_string(directory.join("config.json")).unwrap();
+        let config = ModelConfig::from_json(&text).unwrap();
+        let mut stored = Weights::from_dir(&directory).unwrap();
+        let tensors = config.parameter_shapes().into_iter().map(|(name, shape)| {
+            let tensor = stored.take(&name, &shape).unwrap();
+            (name, tensor)
+        });
+        let file = gguf::to_q8_0(&tensors.collect()).unwrap();
+        let model = |in_steps: bool| {
+            let weights = Weights::from_bytes(&file, "quantized").unwrap();
+            let model = Model::new(&config, weights, Ops::default()).unwrap();
+            if in_steps { model.with_quantized_steps() } else { model }
+        };
+        let (plain, quantized) = (model(false), model(true));
+        for rows in [1, 4, 16, 20, 48, 90] {
+            let tokens: Vec<u32> = (0..rows as u32).map(|i| i * 7919 % 500 + 6).collect();
+            let [expected, found] = [&plain, &quantized].map(|model| {
+                let group = RowGroup {
+                    cache: &mut model.new_cache(),
+                    tokens: &tokens,
+                    mask: SequenceMask::BlockCausal { block: 4 },
+                    commit: 0,
+                    logits: 0..rows,
+                    branches: &[],
+                };
+                let logits = model.forward(&mut [group]).unwrap();
+                logits.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            });
+            let scale = expected.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+            let errors = expected.iter().zip(&found).map(|(a, b)| (a - b).abs());
+            let worst = errors.fold(0f32, f32::max);
+            // Up to 16 rows the sums are the same ones; from 49 on the numbers themselves are read.
+            let tolerance = if (17..=48).contains(&rows) { VALUE_TOLERANCE * scale } else { 0.0 };
+            assert!(worst <= tolerance, "{name}, {rows} rows: {worst} of {scale}");
+        }
     }
 }

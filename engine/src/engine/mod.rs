@@ -129,7 +129,9 @@ impl Engine {
         serving.check(config, &tokenizer)?;
         let weight_bytes = weights.bytes();
         let rounding = Ops::Fused { precision: Precision::Bf16 };
-        let model = Model::new(config, weights, Ops::default())?.with_prefill(rounding);
+        let model = Model::new(config, weights, Ops::default())?
+            .with_prefill(rounding)
+            .with_quantized_steps();
         let prefixes = PrefixCache::new(serving.block_length, CacheLimits::default());
         // Only our own models were measured with it.
         let heals = serving.format == PromptFormat::Holes;

@@ -93,7 +93,7 @@ impl<'a, T: Element> MatRef<'a, T> {
         MatRef { data, rows, cols, row_stride, col_stride }
     }
 
-    fn check(&self) {
+    pub(super) fn check(&self) {
         if self.rows > 0 && self.cols > 0 {
             let last = (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride;
             assert!(last < self.data.len(), "the matrix reaches beyond its data");
@@ -101,7 +101,7 @@ impl<'a, T: Element> MatRef<'a, T> {
     }
 
     /// Hands the matrix over in f32: itself, or else a copy, row by row.
-    fn with_f32<R>(self, work: impl FnOnce(MatRef<'_>) -> R) -> R {
+    pub(super) fn with_f32<R>(self, work: impl FnOnce(MatRef<'_>) -> R) -> R {
         let Self { rows, cols, row_stride, col_stride, .. } = self;
         if let Some(data) = T::as_f32(self.data) {
             return work(self.of(data));
@@ -272,7 +272,8 @@ pub fn matmul<A: Element, B: Element>(
     {
         a.check();
         b.check();
-        return few_rows::few_rows(a.of(a_data), b.of(b_data), c, beta);
+        let weights = few_rows::Weights::of(b.of(b_data));
+        return few_rows::few_rows(a.of(a_data), (weights, n), c, beta);
     }
     let pieces = (m * n * k / PIECE_WORK).clamp(1, MAX_PIECES);
     if pieces == 1 || m * n == 0 {

@@ -23,6 +23,7 @@ pub mod exp;
 mod few_rows;
 pub mod matmul;
 pub mod norm;
+pub mod quantized;
 pub mod rope;
 mod scratch;
 mod simd;

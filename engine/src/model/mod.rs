@@ -9,10 +9,10 @@ pub mod weights;
 
 mod attention;
 mod fused;
+mod kept;
 mod layer;
 mod mlp;
 mod on_device;
-mod packed;
 mod rope;
 mod tape;
 
@@ -22,14 +22,15 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::{EngineError, Result};
-use crate::kernels::matmul::Precision;
+use crate::kernels::matmul::{Packed, Precision};
+use crate::kernels::quantized::Quantized;
 use crate::model::attention::{Halves, Plan};
 use crate::model::config::ModelConfig;
+use crate::model::kept::KeptWeights;
 use crate::model::kv_cache::KvCache;
 use crate::model::layer::Layer;
 use crate::model::mask::SequenceMask;
 use crate::model::ops::{OpSet, Ops};
-use crate::model::packed::PackedWeights;
 use crate::model::rope::Rope;
 pub use crate::model::tape::Gradients;
 use crate::model::tape::Tape;
@@ -43,9 +44,10 @@ const PREFILL_ROWS: usize = 128;
 pub struct Model {
     config: ModelConfig,
     ops: Ops,
-    prefill: Prefill,        // serving forwards over many rows
+    prefill: Prefill, // serving forwards over many rows
+    quantized: Option<Arc<KeptWeights<Quantized>>>, // for serving forwards over few rows
     tape: Option<Arc<Tape>>, // where forwards are recorded
-    embedding: Tensor,       // (V, D)
+    embedding: Tensor, // (V, D)
     layers: Vec<Layer>,
     norm: Tensor, // (D)
     head: Tensor, // (V, D)
@@ -56,7 +58,7 @@ pub struct Model {
 #[derive(Clone)]
 struct Prefill {
     ops: Ops,
-    packed: Option<Arc<PackedWeights>>, // where weights are kept packed
+    packed: Option<Arc<KeptWeights<Packed>>>, // where weights are kept packed
 }
 
 /// Rows of one sequence in a serving forward. They stand right behind the committed tokens of `cache`.
@@ -124,6 +126,7 @@ impl Model {
             config: config.clone(),
             ops,
             prefill: Prefill { ops, packed: None },
+            quantized: None,
             tape: None,
             embedding,
             layers,
@@ -143,9 +146,20 @@ impl Model {
     /// In bf16 the weights of its products are packed once and kept, if the model is small enough: they must not change.
     pub fn with_prefill(self, ops: Ops) -> Self {
         let is_bf16 = ops == Ops::Fused { precision: Precision::Bf16 };
-        let is_small = self.config.n_parameters() <= PackedWeights::MOST_PARAMETERS;
-        let packed = (is_bf16 && is_small).then(Arc::default);
+        let packed = (is_bf16 && self.is_small()).then(Arc::default);
         Self { prefill: Prefill { ops, packed }, ..self }
+    }
+
+    /// The same model, whose serving forwards over few rows read weights that were stored in Q8_0 as such: the numbers are
+    /// the same, the memory that is waited for is a quarter. They are kept besides, if the model is small enough, and must not change.
+    pub fn with_quantized_steps(self) -> Self {
+        let quantized = self.is_small().then(Arc::default);
+        Self { quantized, ..self }
+    }
+
+    /// Whether weights can be kept in a second form.
+    fn is_small(&self) -> bool {
+        self.config.n_parameters() <= kept::MOST_PARAMETERS
     }
 
     /// The same model, whose forwards over whole sequences are recorded for [`Self::backward`].
@@ -186,7 +200,7 @@ impl Model {
     }
 
     fn op_set(&self) -> OpSet<'_> {
-        OpSet { ops: self.ops, tape: self.tape.as_deref(), packed: None }
+        OpSet { ops: self.ops, tape: self.tape.as_deref(), packed: None, quantized: None }
     }
 
     /// An empty cache of this model's shape.
@@ -235,7 +249,7 @@ impl Model {
             Prefill { ops, packed } if ids.len() >= PREFILL_ROWS => {
                 OpSet { ops: *ops, packed: packed.as_deref(), ..self.op_set() }
             }
-            _ => self.op_set(),
+            _ => OpSet { quantized: self.quantized.as_deref(), ..self.op_set() },
         };
         let hidden = self.run(op_set, (ids, positions), Plan::Cached(groups), &mut |_| ())?;
         for group in groups.iter_mut() {
@@ -244,7 +258,8 @@ impl Model {
         if wanted.is_empty() {
             return Ok(Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu)?);
         }
-        self.op_set().logits(&self.op_set().select_rows(&hidden, wanted)?, &self.head)
+        let few = OpSet { quantized: self.quantized.as_deref(), ..self.op_set() };
+        few.logits(&few.select_rows(&hidden, wanted)?, &self.head)
     }
 
     /// Whole sequences without a cache. ids: (B, T) u32, positions: T, shared by the batch -> hidden (B, T, D) after the final norm.

@@ -9,11 +9,12 @@ use candle_core::{D, Shape, Tensor};
 use crate::error::Result;
 use crate::kernels::attention::AttentionShape;
 use crate::kernels::cuda::operations;
-use crate::kernels::matmul::{Precision, bf16_available};
-use crate::model::fused::{self, Plus};
+use crate::kernels::matmul::{Packed, Precision, bf16_available};
+use crate::kernels::quantized::Quantized;
+use crate::model::fused::{self, Kept, Plus};
+use crate::model::kept::KeptWeights;
 use crate::model::mask::{SequenceMask, doubled_dense};
 use crate::model::on_device;
-use crate::model::packed::PackedWeights;
 use crate::model::rope::Rotation;
 use crate::model::tape::{Operation, Tape};
 
@@ -87,7 +88,9 @@ pub(crate) struct OpSet<'a> {
     pub(super) ops: Ops,
     pub(super) tape: Option<&'a Tape>,
     /// Weights that stay as they are, as products in bf16 take them.
-    pub(super) packed: Option<&'a PackedWeights>,
+    pub(super) packed: Option<&'a KeptWeights<Packed>>,
+    /// The same, as products of a few rows take them.
+    pub(super) quantized: Option<&'a KeptWeights<Quantized>>,
 }
 
 impl OpSet<'_> {
@@ -185,13 +188,28 @@ impl OpSet<'_> {
         self.linear_plus(x, weight, Plus::Residual(residual.clone()))
     }
 
+    /// The form of a weight that a product of `rows` rows takes, where one is kept.
+    fn kept(self, weight: &Tensor, rows: usize, precision: Precision) -> Result<Kept> {
+        let kept = match precision {
+            Precision::Bf16 => {
+                let packed = self.packed.map(|all| all.of(weight)).transpose()?.flatten();
+                packed.map(Kept::Packed)
+            }
+            Precision::F32 if rows <= Quantized::MOST_ROWS => {
+                let quantized = self.quantized.map(|all| all.of(weight)).transpose()?.flatten();
+                quantized.map(Kept::Quantized)
+            }
+            Precision::F32 => None,
+        };
+        Ok(kept.unwrap_or(Kept::Nothing))
+    }
+
     fn linear_plus(self, x: &Tensor, weight: &Tensor, plus: Plus) -> Result<Tensor> {
         match self.ops {
             Ops::Fused { precision } => {
-                let packed = self.packed.filter(|_| precision == Precision::Bf16);
-                let packed = packed.map(|all| all.of(weight)).transpose()?.flatten();
+                let kept = self.kept(weight, x.dim(0)?, precision)?;
                 let (x, weight) = (x.clone(), weight.clone());
-                self.run(fused::Linear { x, weight, plus, precision, packed })
+                self.run(fused::Linear { x, weight, plus, precision, kept })
             }
             Ops::Device => {
                 self.run(on_device::Linear { x: x.clone(), weight: weight.clone(), plus })

@@ -7,6 +7,7 @@ use candle_core::{Result, Tensor};
 use super::{Operand, Values, tensor, with_operand};
 use crate::kernels::buffer::unfilled;
 use crate::kernels::matmul::{Beta, MatRef, Packed, Precision, matmul};
+use crate::kernels::quantized::Quantized;
 use crate::model::tape::{Gradients, Operation};
 
 /// x: (R, In), weight: (Out, In) -> x W^T, plus what `plus` says: (R, Out).
@@ -15,8 +16,16 @@ pub(in crate::model) struct Linear {
     pub(in crate::model) weight: Tensor,
     pub(in crate::model) plus: Plus,
     pub(in crate::model) precision: Precision,
-    /// The weight as products in bf16 take it, where it is kept.
-    pub(in crate::model) packed: Option<Arc<Packed>>,
+    pub(in crate::model) kept: Kept,
+}
+
+/// In which form the weight is kept besides its numbers.
+pub(in crate::model) enum Kept {
+    Nothing,
+    /// As products in bf16 take it.
+    Packed(Arc<Packed>),
+    /// As products of a few rows in f32 take it.
+    Quantized(Arc<Quantized>),
 }
 
 /// What is added to a product.
@@ -40,16 +49,17 @@ impl Operation for Linear {
         let weight = MatRef::new(&weight, outer, inner).t();
         with_operand!(&x, |x| {
             let x = MatRef::new(x, rows, inner);
-            match &self.packed {
-                Some(packed) => packed.matmul(x, &mut out, beta),
-                None => matmul(x, weight, &mut out, beta, self.precision),
+            match &self.kept {
+                Kept::Packed(packed) => packed.matmul(x, &mut out, beta),
+                Kept::Quantized(quantized) => quantized.multiply(x, &mut out, beta),
+                Kept::Nothing => matmul(x, weight, &mut out, beta, self.precision),
             }
         });
         tensor(out, (rows, outer), &self.x)
     }
 
     fn backward(self: Box<Self>, gradient: Tensor, gradients: &mut Gradients) -> Result<()> {
-        let Self { x, weight, plus, precision, packed: _ } = *self;
+        let Self { x, weight, plus, precision, kept: _ } = *self;
         let ((rows, inner), (outer, _inner)) = (x.dims2()?, weight.dims2()?);
         {
             let (x_values, weight_values, dy_values) =

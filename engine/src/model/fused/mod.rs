@@ -15,7 +15,7 @@ use crate::kernels::element::Element;
 
 pub(super) use attention::{Attention, DoubledAttention};
 pub(super) use head::HeadNll;
-pub(super) use linear::{Linear, Plus};
+pub(super) use linear::{Kept, Linear, Plus};
 pub(super) use rows::{Embed, FirstRows, Reshape, RmsNorm, Rotate, SelectRows, Swiglu};
 
 /// A number type that candle stores on the CPU.
