@@ -8,7 +8,7 @@ use diffcoder_engine::kernels::adamw::{AdamwStep, adamw_update};
 use diffcoder_engine::kernels::attention::{
     AttentionForward, AttentionShape, attention, attention_backward,
 };
-use diffcoder_engine::kernels::cached_attention::{CachedShape, cached_attention};
+use diffcoder_engine::kernels::cached_attention::{CachedShape, Seen, cached_attention};
 use diffcoder_engine::kernels::cross_entropy::{head_nll, head_nll_backward};
 use diffcoder_engine::kernels::doubled::{
     DoubledOutGrad, DoubledOutMut, DoubledQkv, DoubledQkvMut, OutGrad, OutMut, Qkv, QkvMut,
@@ -283,16 +283,25 @@ fn head() {
 }
 
 fn cache() {
-    for (rows, keys) in
-        [(1, 1024), (4, 256), (4, 1024), (8, 1024), (8, 2048), (64, 1024), (512, 1024)]
-    {
+    for (rows, keys) in [
+        (1, 1024),
+        (4, 256),
+        (4, 1024),
+        (8, 1024),
+        (8, 2048),
+        (16, 1024),
+        (32, 1024),
+        (64, 1024),
+        (512, 1024),
+    ] {
         let (q, k) = (numbers(rows * WIDTH), numbers(keys * 128));
-        let limits: Vec<usize> = (0..rows).map(|row| keys - (rows - 1 - row) / 4).collect();
+        let seen = |row: usize| Seen::first(keys - (rows - 1 - row) / 4);
+        let seen: Vec<Seen> = (0..rows).map(seen).collect();
         let shape = |precision| CachedShape { heads: 4, kv_heads: 2, head_size: 64, precision };
         let (mut out, mut other) = (q.clone(), q.clone());
         let times = medians([
-            &mut || cached_attention(shape(Precision::F32), &q, &k, &k, &limits, &mut out),
-            &mut || cached_attention(shape(Precision::Bf16), &q, &k, &k, &limits, &mut other),
+            &mut || cached_attention(shape(Precision::F32), &q, &k, &k, &seen, &mut out),
+            &mut || cached_attention(shape(Precision::Bf16), &q, &k, &k, &seen, &mut other),
         ]);
         let what = format!("cached attention R {rows} S {keys}");
         println!("{what:<34} {:>10.3} {:>10.3}", times[0] * 1e3, times[1] * 1e3);

@@ -21,15 +21,29 @@ pub(super) fn transpose_tile(
     assert!(from.len() >= (rows - 1) * stride + cols, "the tile reaches beyond its data");
     let mut whole = (0, 0);
     #[cfg(target_arch = "x86_64")]
-    if super::simd::level() == super::simd::Level::Avx512 {
-        whole = (rows / 16 * 16, cols / 16 * 16);
-        for row in (0..whole.0).step_by(16) {
-            for col in (0..whole.1).step_by(16) {
-                // SAFETY: the CPU has AVX-512; both 16 x 16 squares lie inside their slices, as asserted above.
+    {
+        use super::simd::Level;
+        let level = super::simd::level();
+        let side = match level {
+            Level::Avx512 => 16,
+            Level::Avx2 => 8,
+            Level::Baseline => 1,
+        };
+        if side > 1 {
+            whole = (rows / side * side, cols / side * side);
+        }
+        for row in (0..whole.0).step_by(side) {
+            for col in (0..whole.1).step_by(side) {
+                // SAFETY: the CPU has the vectors; both squares lie inside their slices, as asserted above.
                 unsafe {
-                    let from = from.as_ptr().add(row * stride + col).cast();
-                    let to = to.as_mut_ptr().add(col * to_stride + row).cast();
-                    x86::transpose_square(from, stride, to, to_stride);
+                    let from = from.as_ptr().add(row * stride + col);
+                    let to = to.as_mut_ptr().add(col * to_stride + row);
+                    match level {
+                        Level::Avx512 => {
+                            x86::transpose_square(from.cast(), stride, to.cast(), to_stride);
+                        }
+                        _ => x86::transpose_small_square(from, stride, to, to_stride),
+                    }
                 }
             }
         }
@@ -79,6 +93,51 @@ pub(super) mod x86 {
             out[12 + c] = _mm512_shuffle_i32x4::<0xdd>(odd_low, odd_high);
         }
         out
+    }
+
+    /// Transposes the 8 x 8 numbers at `from` (rows `stride` apart) into those at `to` (rows `to_stride` apart).
+    ///
+    /// # Safety
+    /// All 8 rows must be readable at `from` and writable at `to`.
+    #[target_feature(enable = "avx")]
+    pub(super) unsafe fn transpose_small_square(
+        from: *const f32,
+        stride: usize,
+        to: *mut f32,
+        to_stride: usize,
+    ) {
+        // SAFETY: the caller vouches for 8 numbers in each of the 8 rows.
+        let load = |row: usize| unsafe { _mm256_loadu_ps(from.add(row * stride)) };
+        // Of rows 2 i and 2 i + 1, in each 128-bit lane L: columns 4 L, 4 L + 1 and 4 L + 2, 4 L + 3.
+        let pair = |i: usize| {
+            let (a, b) = (load(2 * i), load(2 * i + 1));
+            (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b))
+        };
+        // Of rows 4 i to 4 i + 3, in each lane L: columns 4 L to 4 L + 3, one vector each.
+        let four = |i: usize| {
+            let ((a, c), (b, d)) = (pair(2 * i), pair(2 * i + 1));
+            [
+                _mm256_shuffle_ps::<0x44>(a, b),
+                _mm256_shuffle_ps::<0xee>(a, b),
+                _mm256_shuffle_ps::<0x44>(c, d),
+                _mm256_shuffle_ps::<0xee>(c, d),
+            ]
+        };
+        let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (four(0), four(1));
+        let columns = [
+            _mm256_permute2f128_ps::<0x20>(a0, b0),
+            _mm256_permute2f128_ps::<0x20>(a1, b1),
+            _mm256_permute2f128_ps::<0x20>(a2, b2),
+            _mm256_permute2f128_ps::<0x20>(a3, b3),
+            _mm256_permute2f128_ps::<0x31>(a0, b0),
+            _mm256_permute2f128_ps::<0x31>(a1, b1),
+            _mm256_permute2f128_ps::<0x31>(a2, b2),
+            _mm256_permute2f128_ps::<0x31>(a3, b3),
+        ];
+        for (i, column) in columns.into_iter().enumerate() {
+            // SAFETY: as above, for writing.
+            unsafe { _mm256_storeu_ps(to.add(i * to_stride), column) };
+        }
     }
 
     /// Transposes the 16 x 16 numbers at `from` (rows `stride` apart) into those at `to` (rows `to_stride` apart).

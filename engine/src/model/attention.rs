@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::kernels::cached_attention::{CachedShape, cached_attention};
+use crate::kernels::cached_attention::{CachedShape, Seen, cached_attention};
 use crate::kernels::cuda::launch::DeviceAttentionShape;
 use crate::kernels::cuda::operations;
 use crate::kernels::matmul::Precision;
@@ -201,30 +201,37 @@ impl Attention {
             precision,
         };
         for group in groups {
-            for Section { at, rows } in group.sections() {
-                let (q_rows, kv_rows) = (
-                    row * query_width..(row + rows) * query_width,
-                    row * kv_width..(row + rows) * kv_width,
-                );
-                let layer = group.cache.append(
-                    (self.layer, at),
-                    &key_data[kv_rows.clone()],
-                    &value_data[kv_rows],
-                );
-                let total = at + rows;
-                let limits: Vec<usize> =
-                    (at..total).map(|position| group.mask.key_limit(position, total)).collect();
-                let (keys, values) = (&layer.keys, &layer.values);
-                cached_attention(
-                    shape,
-                    &query_data[q_rows.clone()],
-                    keys,
-                    values,
-                    &limits,
-                    &mut out[q_rows],
-                );
-                row += rows;
+            let (committed, sections) = (group.cache.len(), group.sections());
+            let n_rows: usize = sections.iter().map(|section| section.rows).sum();
+            let (q_rows, kv_rows) = (
+                row * query_width..(row + n_rows) * query_width,
+                row * kv_width..(row + n_rows) * kv_width,
+            );
+            let layer =
+                group.cache.append(self.layer, &key_data[kv_rows.clone()], &value_data[kv_rows]);
+            // The keys of a branch lie behind those of the rows that it does not see.
+            let (mut seen, mut place) = (Vec::with_capacity(n_rows), committed);
+            for Section { at, rows } in sections {
+                let limits =
+                    (at..at + rows).map(|position| group.mask.key_limit(position, at + rows));
+                seen.extend(limits.map(|limit| match place == at {
+                    true => Seen::first(limit),
+                    false => {
+                        let first = at.min(limit);
+                        Seen { first, more: place..place + (limit - first) }
+                    }
+                }));
+                place += rows;
             }
+            cached_attention(
+                shape,
+                &query_data[q_rows.clone()],
+                &layer.keys,
+                &layer.values,
+                &seen,
+                &mut out[q_rows],
+            );
+            row += n_rows;
         }
         Ok(Tensor::from_vec(out, query.shape(), query.device())?)
     }

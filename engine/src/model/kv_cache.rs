@@ -92,23 +92,18 @@ impl KvCache {
         (&self.layers[layer].keys, &self.layers[layer].values)
     }
 
-    /// Writes rows of a running forward behind the first `at` ones, of which the committed ones are the first.
-    pub(crate) fn append(
-        &mut self,
-        (layer, at): (usize, usize),
-        keys: &[f32],
-        values: &[f32],
-    ) -> &LayerCache {
-        debug_assert!(at >= self.len, "committed rows stay");
+    /// Writes the rows of a running forward behind the committed ones.
+    pub(crate) fn append(&mut self, layer: usize, keys: &[f32], values: &[f32]) -> &LayerCache {
         let layer = &mut self.layers[layer];
-        layer.keys.truncate(at * self.row_width);
-        layer.values.truncate(at * self.row_width);
+        layer.keys.truncate(self.len * self.row_width);
+        layer.values.truncate(self.len * self.row_width);
         layer.keys.extend_from_slice(keys);
         layer.values.extend_from_slice(values);
         layer
     }
 
-    /// As [`Self::append`] on a device: keys and values of the layer, at least as long as what is filled.
+    /// As [`Self::append`] on a device, behind the first `at` rows, of which the committed ones are the first: keys and
+    /// values of the layer, at least as long as what is filled.
     ///
     /// rows: keys and values, each (n, Hkv * Dh).
     pub(crate) fn append_on_device(

@@ -3,7 +3,7 @@
 use diffcoder_engine::kernels::attention::{
     AttentionForward, AttentionShape, attention, attention_backward,
 };
-use diffcoder_engine::kernels::cached_attention::{CachedShape, cached_attention};
+use diffcoder_engine::kernels::cached_attention::{CachedShape, Seen, cached_attention};
 use diffcoder_engine::kernels::doubled::{
     DoubledOutGrad, DoubledOutMut, DoubledQkv, DoubledQkvMut, OutGrad, OutMut, Qkv, QkvMut,
     doubled_attention, doubled_attention_backward,
@@ -273,7 +273,8 @@ fn rows_over_a_cache_match_the_definition() {
         let cached = |precision| {
             let shape = CachedShape { heads: query_heads, kv_heads, head_size, precision };
             let mut out = vec![f32::NAN; q.len()];
-            cached_attention(shape, &q, &k, &v, &limits, &mut out);
+            let seen: Vec<Seen> = limits.iter().copied().map(Seen::first).collect();
+            cached_attention(shape, &q, &k, &v, &seen, &mut out);
             out
         };
         for (precision, tolerance) in PRECISIONS {
@@ -285,11 +286,45 @@ fn rows_over_a_cache_match_the_definition() {
 }
 
 #[test]
+fn rows_of_branches_see_the_first_keys_and_their_own() {
+    for (rows, keys, heads) in
+        [(6, 40, Heads(4, 2, 64)), (30, 333, Heads(6, 2, 32)), (40, 90, Heads(2, 1, 20))]
+    {
+        let Heads(query_heads, kv_heads, head_size) = heads;
+        let q = numbers(1, rows * query_heads * head_size);
+        let (k, v) =
+            (numbers(2, keys * kv_heads * head_size), numbers(3, keys * kv_heads * head_size));
+        let seen: Vec<Seen> = (0..rows)
+            .map(|row| {
+                let first = row * 31 % (keys / 2);
+                let from = first + row % 7;
+                Seen { first, more: from..from + row % 9 }
+            })
+            .collect();
+        assert!(seen[0] == Seen::first(0), "one sees nothing");
+        let sees = |row: usize, key: usize| key < seen[row].first || seen[row].more.contains(&key);
+        let (wanted, _) = plain_attention(heads, (&wide(&q), &wide(&k), &wide(&v)), sees);
+        let precision = Precision::F32;
+        let shape = CachedShape { heads: query_heads, kv_heads, head_size, precision };
+        let mut out = vec![f32::NAN; q.len()];
+        cached_attention(shape, &q, &k, &v, &seen, &mut out);
+        assert_close(&out, &wanted, PRECISIONS[0].1, &format!("{rows} rows, {keys} keys"));
+    }
+}
+
+#[test]
 fn rows_that_see_nothing_give_zeros() {
     for rows in [2, 40] {
         let shape = CachedShape { heads: 2, kv_heads: 1, head_size: 8, precision: Precision::F32 };
         let mut out = vec![f32::NAN; rows * 16];
-        cached_attention(shape, &numbers(1, rows * 16), &[], &[], &vec![0; rows], &mut out);
+        cached_attention(
+            shape,
+            &numbers(1, rows * 16),
+            &[],
+            &[],
+            &vec![Seen::first(0); rows],
+            &mut out,
+        );
         assert!(out.iter().all(|&x| x == 0.0));
     }
 }
