@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use candle_core::{DType, Device, Tensor, Var};
 
+use diffcoder_engine::kernels::cuda::launch::Element;
+use diffcoder_engine::kernels::cuda::muon::{self as device_muon, Matrices, MuonUpdate};
 use diffcoder_engine::kernels::cuda::operations::{self, FlatParameters};
 use diffcoder_engine::kernels::cuda::plan::{NORM_BLOCKS, Update};
 use diffcoder_engine::model::config::ModelConfig;
@@ -21,8 +23,8 @@ use diffcoder_engine::model::{Gradients, Model};
 
 use crate::data::loader::Batch;
 use crate::metrics::StepMetrics;
-use crate::optim::Moments;
-use crate::optim::adamw::AdamWSettings;
+use crate::optim::muon::{self, MuonSettings};
+use crate::optim::{Moments, OptimizerSettings};
 use crate::parameters::Parameters;
 use crate::step::Task;
 
@@ -40,11 +42,19 @@ struct Place {
     name: String,
     shape: Vec<usize>,
     offset: usize,
+    /// Muon updates it.
+    is_muons: bool,
 }
 
 impl Place {
     fn count(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// As Muon takes it.
+    fn matrix(&self) -> device_muon::Place {
+        let [rows, cols] = self.shape[..] else { return device_muon::Place::default() };
+        device_muon::Place { offset: self.offset, rows, cols }
     }
 
     fn view(&self, flat: &Tensor) -> Result<Tensor> {
@@ -61,6 +71,8 @@ pub struct DeviceTrainer {
     /// What the model computes with, and where its gradient is added up.
     sums: Vec<(Tensor, Tensor)>,
     update: Update,
+    /// What Muon updates and how, if the recipe asks for it.
+    muon: Option<(MuonUpdate, Matrices)>,
     records: Tensor, // (READ_EVERY, RECORD) f64
     pending: Vec<StepMetrics>,
 }
@@ -80,11 +92,11 @@ impl DeviceTrainer {
     pub fn new(
         device: &Device,
         config: &ModelConfig,
-        settings: AdamWSettings,
+        settings: OptimizerSettings,
         clip_norm: f64,
         from: &HostState,
     ) -> Result<Self> {
-        let (places, decayed, count) = places(&from.parameters, settings);
+        let Places { all: places, others, decayed, count } = places(&from.parameters, settings);
         let gather = |values: &dyn Fn(&str) -> Result<Option<Vec<f32>>>| -> Result<Tensor> {
             let mut flat = vec![0f32; count];
             for place in &places {
@@ -121,16 +133,25 @@ impl DeviceTrainer {
         }
         let weights = Weights::from_tensors(weights, "the trained parameters");
         let model = Model::new(config, weights, Ops::Device)?.recorded();
+        let adamw = settings.adamw;
+        let weight_decay = if adamw.decay.covers(2) { adamw.weight_decay } else { 0.0 };
+        let muon = settings.muon.map(|muon| -> Result<_> {
+            let update = muon_update(muon, weight_decay);
+            let matrices = places.iter().filter(|place| place.is_muons).map(Place::matrix);
+            Ok((update, Matrices::new(matrices.collect(), update.factors, device)?))
+        });
         let update = Update {
-            betas: settings.betas,
-            eps: settings.eps as f32,
-            weight_decay: settings.weight_decay as f32,
+            betas: adamw.betas,
+            eps: adamw.eps as f32,
+            others,
+            weight_decay: adamw.weight_decay as f32,
             decayed,
             clip_norm,
         };
         let records = Tensor::zeros((READ_EVERY, RECORD), DType::F64, device)?;
         let device = device.clone();
-        Ok(Self { device, places, flat, model, sums, update, records, pending: Vec::new() })
+        let (muon, pending) = (muon.transpose()?, Vec::new());
+        Ok(Self { device, places, flat, model, sums, update, muon, records, pending })
     }
 
     /// Starts one optimizer step. `metrics` says what the host knows of it; the rest is filled in by [`Self::read`].
@@ -164,6 +185,9 @@ impl DeviceTrainer {
             self.model.backward(&nll, &weights, &mut gradients)?;
         }
         operations::adamw(self.update, metrics.lr, &self.flat, &record)?;
+        if let Some((update, matrices)) = &self.muon {
+            device_muon::muon(update, metrics.lr, &self.flat, matrices)?;
+        }
         self.pending.push(metrics);
         Ok(())
     }
@@ -211,10 +235,9 @@ impl DeviceTrainer {
                 .with_context(|| format!("cannot download {}", place.name))?;
             variables.insert(place.name.clone(), variable);
             if updates > 0 {
-                let both = Moments {
-                    first: first[range.clone()].to_vec(),
-                    second: second[range].to_vec(),
-                };
+                let second =
+                    if place.is_muons { Vec::new() } else { second[range.clone()].to_vec() };
+                let both = Moments { first: first[range].to_vec(), second };
                 moments.insert(place.name.clone(), both);
             }
         }
@@ -222,47 +245,94 @@ impl DeviceTrainer {
     }
 }
 
-/// Places of all parameters, those that decay first; the elements that decay, and all of them.
-fn places(parameters: &Parameters, settings: AdamWSettings) -> (Vec<Place>, usize, usize) {
-    let (decays, rest): (Vec<_>, Vec<_>) = parameters
-        .variables()
-        .iter()
-        .partition(|(_, variable)| settings.decay.covers(variable.rank()));
-    let n_decays = decays.len();
-    let (mut places, mut offset, mut decayed) = (Vec::new(), 0, 0);
-    for (index, (name, variable)) in decays.into_iter().chain(rest).enumerate() {
-        let place = Place { name: name.clone(), shape: variable.dims().to_vec(), offset };
-        offset += place.count().next_multiple_of(ALIGNMENT);
-        if index < n_decays {
-            decayed = offset;
-        }
-        places.push(place);
+/// Muon as the CPU has it.
+fn muon_update(settings: MuonSettings, weight_decay: f64) -> MuonUpdate {
+    MuonUpdate {
+        momentum: settings.momentum,
+        weight_decay,
+        rms: muon::ADAMW_RMS,
+        polynomial: muon::QUINTIC,
+        iterations: muon::ITERATIONS,
+        // As precise as the products of the model, which are bf16 here whatever the recipe says.
+        factors: Element::Bf16,
     }
-    (places, decayed, offset)
+}
+
+/// Where all parameters lie: Muon's matrices, then what decays, then the rest.
+struct Places {
+    all: Vec<Place>,
+    /// Elements that Muon updates.
+    others: usize,
+    /// Elements up to the last one that decays.
+    decayed: usize,
+    /// All elements.
+    count: usize,
+}
+
+fn places(parameters: &Parameters, settings: OptimizerSettings) -> Places {
+    let is_muons = |name: &str, rank: usize| settings.muon.is_some() && muon::covers(name, rank);
+    let mut places = Places { all: Vec::new(), others: 0, decayed: 0, count: 0 };
+    for group in 0..3 {
+        for (name, variable) in parameters.variables() {
+            let rank = variable.rank();
+            let own = match (is_muons(name, rank), settings.adamw.decay.covers(rank)) {
+                (true, _) => 0,
+                (false, true) => 1,
+                (false, false) => 2,
+            };
+            if own == group {
+                let (name, shape) = (name.clone(), variable.dims().to_vec());
+                let (offset, is_muons) = (places.count, own == 0);
+                let place = Place { name, shape, offset, is_muons };
+                places.count += place.count().next_multiple_of(ALIGNMENT);
+                places.all.push(place);
+            }
+        }
+        match group {
+            0 => (places.others, places.decayed) = (places.count, places.count),
+            1 => places.decayed = places.count,
+            _ => (),
+        }
+    }
+    places
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optim::adamw::DecayGroup;
+    use crate::optim::adamw::{AdamWSettings, DecayGroup};
+    use diffcoder_engine::kernels::matmul::Precision;
 
     #[test]
-    fn parameters_that_decay_come_first_and_every_one_is_aligned() {
+    fn parameters_lie_by_their_update_and_every_one_is_aligned() {
         let zeros = |shape: &[usize]| Var::zeros(shape, DType::F32, &Device::Cpu).unwrap();
         let variables = BTreeMap::from([
             ("a.norm".to_owned(), zeros(&[70])),
             ("b.weight".to_owned(), zeros(&[3, 5])),
-            ("c.weight".to_owned(), zeros(&[8, 8])),
+            ("model.layers.0.c.weight".to_owned(), zeros(&[8, 8])),
         ]);
-        let settings = AdamWSettings {
+        let parameters = Parameters::from_variables(variables);
+        let adamw = AdamWSettings {
             betas: [0.9, 0.95],
             eps: 1e-8,
             weight_decay: 0.1,
             decay: DecayGroup::Matrices,
         };
-        let (found, decayed, count) = places(&Parameters::from_variables(variables), settings);
-        let found: Vec<_> = found.iter().map(|place| (&place.name[..], place.offset)).collect();
-        assert_eq!(found, [("b.weight", 0), ("c.weight", 64), ("a.norm", 128)]);
-        assert_eq!((decayed, count), (128, 256));
+        let muon = MuonSettings { momentum: 0.95, precision: Precision::F32 };
+        let lie = |settings: OptimizerSettings| {
+            let found = places(&parameters, settings);
+            let places = found.all.iter().map(|place| (place.name.clone(), place.offset));
+            (places.collect::<Vec<_>>(), found.others, found.decayed, found.count)
+        };
+        let named = |places: [(&str, usize); 3]| places.map(|(name, at)| (name.to_owned(), at));
+        let (c, b, a) = ("model.layers.0.c.weight", "b.weight", "a.norm");
+        let alone = named([(b, 0), (c, 64), (a, 128)]).to_vec();
+        assert_eq!(lie(adamw.into()), (alone, 0, 128, 256));
+        let both = named([(c, 0), (b, 64), (a, 128)]).to_vec();
+        let settings = OptimizerSettings { adamw, muon: Some(muon) };
+        assert_eq!(lie(settings), (both.clone(), 64, 128, 256));
+        // Without decay of matrices Muon's come first all the same.
+        let adamw = AdamWSettings { decay: DecayGroup::None, ..adamw };
+        assert_eq!(lie(OptimizerSettings { adamw, muon: Some(muon) }).1, 64);
     }
 }

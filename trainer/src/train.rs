@@ -15,7 +15,7 @@ use diffcoder_engine::model::weights::Weights;
 use sha2::{Digest as _, Sha256};
 
 use crate::checkpoint::{Checkpoint, Progress, Snapshot};
-use crate::config::{OptimizerKind, Recipe};
+use crate::config::Recipe;
 use crate::data::loader::Batch;
 use crate::growth::deepened;
 use crate::inputs::Inputs;
@@ -228,13 +228,9 @@ impl State {
             }
             Some(device) => {
                 let optimizer = &run.recipe.optimizer;
-                ensure!(
-                    optimizer.kind == OptimizerKind::AdamW,
-                    "[optimizer] kind = \"muon\" trains on the processor alone so far: leave the line out, or train with --device cpu"
-                );
+                let settings = optimizer.settings(run.recipe.run.matmul);
                 let clip_norm = optimizer.clip_norm;
-                let trainer =
-                    DeviceTrainer::new(device, config, optimizer.adamw(), clip_norm, &host)?;
+                let trainer = DeviceTrainer::new(device, config, settings, clip_norm, &host)?;
                 Place::Device(Box::new(trainer))
             }
         };

@@ -17,19 +17,37 @@ use diffcoder_train::inputs::Inputs;
 use diffcoder_train::metrics;
 use diffcoder_train::train::{Outcome, Start, checkpoint_root};
 
-fn on_device(out: &Path, start: Start, stop_at: Option<u64>) -> Outcome {
+fn on_device(recipe: &str, out: &Path, start: Start, stop_at: Option<u64>) -> Outcome {
     let place = (Some(Device::Cpu), Inputs::default());
-    run_at(place, TINY_RECIPE, out, start, stop_at).unwrap()
+    run_at(place, recipe, out, start, stop_at).unwrap()
 }
 
 #[test]
 fn a_device_trains_as_the_cpu_does_and_resumes_in_the_same_bytes() {
-    let Some(emulator) = emulator::emulator() else { return };
+    trains_alike(TINY_RECIPE);
+}
+
+#[test]
+fn muon_too() {
+    let recipe = TINY_RECIPE.replace("[optimizer]", "[optimizer]\nkind = \"muon\"");
+    assert!(recipe != TINY_RECIPE);
+    let checkpoint = trains_alike(&recipe);
+    let Some(checkpoint) = checkpoint else { return };
+    for (name, moments) in &checkpoint.moments {
+        let is_muons = name.contains(".layers.") && name.ends_with("proj.weight");
+        assert_eq!(moments.second.is_empty(), is_muons, "{name}");
+        assert!(moments.first.iter().any(|&number| number != 0.0), "{name}");
+    }
+}
+
+/// The last checkpoint of a run on the device, after comparing it with one on the CPU; none without an emulator.
+fn trains_alike(recipe: &str) -> Option<Checkpoint> {
+    let emulator = emulator::emulator()?;
     emulate_with(Arc::new(emulator.clone()));
     let root = tempfile::tempdir().unwrap();
     let [cpu, whole, cut] = ["cpu", "whole", "cut"].map(|name| root.path().join(name));
-    run(TINY_RECIPE, &cpu, Start::Fresh, None).unwrap();
-    assert!(matches!(on_device(&whole, Start::Fresh, None), Outcome::Finished(_)));
+    run(recipe, &cpu, Start::Fresh, None).unwrap();
+    assert!(matches!(on_device(recipe, &whole, Start::Fresh, None), Outcome::Finished(_)));
     let (expected, found) = (metrics::read(&cpu).unwrap(), metrics::read(&whole).unwrap());
     assert_eq!(found.len(), 10);
     for (expected, found) in expected.iter().zip(&found) {
@@ -48,9 +66,9 @@ fn a_device_trains_as_the_cpu_does_and_resumes_in_the_same_bytes() {
         }
     }
 
-    let stopped = on_device(&cut, Start::Fresh, Some(4));
+    let stopped = on_device(recipe, &cut, Start::Fresh, Some(4));
     assert_eq!(stopped, Outcome::Interrupted(folder(&checkpoint_root(&cut), 5)));
-    assert!(matches!(on_device(&cut, Start::Resume, None), Outcome::Finished(_)));
+    assert!(matches!(on_device(recipe, &cut, Start::Resume, None), Outcome::Finished(_)));
     let bytes = |out: &Path| {
         ["model.safetensors", "moments.safetensors"]
             .map(|name| std::fs::read(folder(&checkpoint_root(out), 10).join(name)).unwrap())
@@ -58,4 +76,5 @@ fn a_device_trains_as_the_cpu_does_and_resumes_in_the_same_bytes() {
     assert!(bytes(&whole) == bytes(&cut), "weights or moments differ after a resumption");
     let checkpoint = Checkpoint::load(&folder(&checkpoint_root(&whole), 10)).unwrap();
     assert_eq!(checkpoint.moments.len(), checkpoint.weights.len());
+    Some(checkpoint)
 }

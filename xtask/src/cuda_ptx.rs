@@ -11,8 +11,16 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 const FOLDER: &str = "engine/src/kernels/cuda";
-const MODULES: [&str; 7] =
-    ["adamw", "attention_plain", "attention_tiled", "cross_entropy", "elementwise", "norm", "rope"];
+const MODULES: [&str; 8] = [
+    "adamw",
+    "attention_plain",
+    "attention_tiled",
+    "cross_entropy",
+    "elementwise",
+    "muon",
+    "norm",
+    "rope",
+];
 /// PTX newer than the driver's CUDA does not load; 13.0 is what drivers from 580 on know.
 const NVCC: &str = "release 13.0";
 const FLAGS: [&str; 5] = ["-ptx", "-arch=compute_80", "-O3", "--std=c++17", "-Werror=all-warnings"];

@@ -6,6 +6,7 @@
 #include "attention_tiled.cu"
 #include "cross_entropy.cu"
 #include "elementwise.cu"
+#include "muon.cu"
 #include "norm.cu"
 #include "rope.cu"
 
@@ -18,7 +19,8 @@
     BOTH(out_dot_dout) BOTH(attention_dq) BOTH(attention_dkv) ENTRY(sum_parts) ENTRY(round_to_bf16) ENTRY(row_nll)         \
     ENTRY(weighted_sum) ENTRY(sum_of_squares) ENTRY(begin_update) ENTRY(adamw) ENTRY(merge_splits)                         \
     ENTRY(tiled_attention_64) ENTRY(tiled_attention_128) ENTRY(tiled_dq_64) ENTRY(tiled_dq_128) ENTRY(tiled_dkv_64)        \
-    ENTRY(tiled_dkv_128)
+    ENTRY(tiled_dkv_128) ENTRY(muon_look_ahead) ENTRY(muon_normalise) ENTRY(muon_polynomial) ENTRY(muon_combine)            \
+    ENTRY(muon_update)
 
 // 0: done, 1: no such kernel, 2: the threads of a block wait for each other.
 extern "C" int emulate(const char* name, const uint32_t* grid, const uint32_t* size, uint32_t shared, void** arguments) {

@@ -7,5 +7,6 @@
 mod attention;
 mod emulator;
 mod model;
+mod muon;
 mod optimizer;
 mod rowwise;

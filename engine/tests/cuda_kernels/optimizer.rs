@@ -10,8 +10,9 @@ use crate::emulator::{Buffer, assert_close, emulator, numbers};
 fn two_updates_and_a_skipped_one() {
     let Some(emulator) = emulator() else { return };
     let (count, decayed) = (1000, 600);
+    let (others, weight_decay) = (0, 0.1);
     let update =
-        Update { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1, decayed, clip_norm: 1.0 };
+        Update { betas: [0.9, 0.95], eps: 1e-8, others, weight_decay, decayed, clip_norm: 1.0 };
     let mut p = numbers(count, 1);
     let (mut m, mut v) = (vec![0.0; count], vec![0.0; count]);
     let masters = Buffer::of(F32, &p);

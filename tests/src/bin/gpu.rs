@@ -119,8 +119,9 @@ fn train_speed(device: &Device, recipe: &Recipe, peak: f64, sizes: Sizes) -> Res
             updates: 0,
         };
         let optimizer = &recipe.optimizer;
+        let settings = optimizer.settings(recipe.run.matmul);
         let mut trainer =
-            DeviceTrainer::new(device, &config, optimizer.adamw(), optimizer.clip_norm, &host)?;
+            DeviceTrainer::new(device, &config, settings, optimizer.clip_norm, &host)?;
         let tokens: Vec<u32> =
             (0..rows * len).map(|i| (i * 7919 % (config.vocab_size - 8)) as u32 + 8).collect();
         let loss_mask = vec![true; tokens.len()];

@@ -10,11 +10,11 @@ use diffcoder_engine::kernels::matmul::{Beta, MatMut, MatRef, Precision, matmul_
 use super::adamw::with_f32;
 
 /// Coefficients of the odd quintic that drives singular values towards 1 (Jordan et al.).
-const QUINTIC: [f32; 3] = [3.4445, -4.7750, 2.0315];
+pub(crate) const QUINTIC: [f32; 3] = [3.4445, -4.7750, 2.0315];
 /// How often it is applied: singular values from about 0.01 on end between 0.7 and 1.2.
-const ITERATIONS: usize = 5;
+pub(crate) const ITERATIONS: usize = 5;
 /// Root mean square of an AdamW update's numbers, in learning rates (Liu et al., section 2.2).
-const ADAMW_RMS: f64 = 0.2;
+pub(crate) const ADAMW_RMS: f64 = 0.2;
 /// Keeps the norm of a gradient of zeros from dividing by 0.
 const LEAST_NORM: f64 = 1e-7;
 
@@ -36,7 +36,7 @@ pub(super) struct Matrix<'a> {
 }
 
 /// Whether Muon updates a parameter: the matrices of the layers, not embedding and head, whose rows stand for tokens.
-pub(super) fn covers(name: &str, n_dims: usize) -> bool {
+pub(crate) fn covers(name: &str, n_dims: usize) -> bool {
     n_dims == 2 && name.contains(".layers.")
 }
 

@@ -21,6 +21,7 @@ fn ptx(module: Module) -> &'static str {
         Module::AttentionTiled => include_str!("ptx/attention_tiled.ptx"),
         Module::CrossEntropy => include_str!("ptx/cross_entropy.ptx"),
         Module::Elementwise => include_str!("ptx/elementwise.ptx"),
+        Module::Muon => include_str!("ptx/muon.ptx"),
         Module::Norm => include_str!("ptx/norm.ptx"),
         Module::Rope => include_str!("ptx/rope.ptx"),
     }

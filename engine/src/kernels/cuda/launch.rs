@@ -110,6 +110,13 @@ macro_rules! into_argument {
         })*
     };
 }
+
+/// The arguments of a kernel, in its order.
+macro_rules! arguments {
+    ($($value:expr),* $(,)?) => { vec![$($crate::kernels::cuda::launch::Argument::from($value)),*] };
+}
+pub(super) use arguments;
+
 into_argument!(Address => Address, i32 => Int, i64 => Long, f32 => Float, f64 => Double, DeviceAttentionShape => Attention);
 
 /// The file of a kernel; each is loaded as one module.
@@ -125,6 +132,8 @@ pub enum Module {
     CrossEntropy,
     /// `elementwise.cu`
     Elementwise,
+    /// `muon.cu`
+    Muon,
     /// `norm.cu`
     Norm,
     /// `rope.cu`
@@ -133,12 +142,13 @@ pub enum Module {
 
 impl Module {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Adamw,
         Self::AttentionPlain,
         Self::AttentionTiled,
         Self::CrossEntropy,
         Self::Elementwise,
+        Self::Muon,
         Self::Norm,
         Self::Rope,
     ];
@@ -151,6 +161,7 @@ impl Module {
             Self::AttentionTiled => "attention_tiled",
             Self::CrossEntropy => "cross_entropy",
             Self::Elementwise => "elementwise",
+            Self::Muon => "muon",
             Self::Norm => "norm",
             Self::Rope => "rope",
         }

@@ -5,6 +5,7 @@
 //! needs no CUDA; the tests run it on an emulator. Everything else exists with the feature `cuda` alone.
 
 pub mod launch;
+pub mod muon;
 pub mod operations;
 pub mod plan;
 pub mod runtime;

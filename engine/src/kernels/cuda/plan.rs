@@ -1,7 +1,7 @@
 //! The launches of every operation, worked out from sizes and addresses. Shapes and meanings are those of the CPU kernels.
 #![expect(clippy::too_many_arguments, reason = "one address per operand of the formula")]
 
-use super::launch::{Address, Argument, DeviceAttentionShape, Element, Launch, Module};
+use super::launch::{Address, Argument, DeviceAttentionShape, Element, Launch, Module, arguments};
 
 /// Bytes that one thread loads at once.
 const PACK_BYTES: usize = 16;
@@ -17,10 +17,6 @@ pub const NORM_BLOCKS: u32 = 512;
 const TILE: u32 = 64;
 /// Largest head of the plain attention kernels.
 pub const MOST_HEAD_SIZE: usize = 256;
-
-macro_rules! arguments {
-    ($($value:expr),* $(,)?) => { vec![$(Argument::from($value)),*] };
-}
 
 /// Elements that are loaded at once: 16 bytes where sizes and addresses allow, else one.
 fn pack(element: Element, width: usize, addresses: &[Address]) -> usize {
@@ -467,7 +463,9 @@ pub struct Update {
     pub betas: [f64; 2],
     /// Added to the root of the second moment.
     pub eps: f32,
-    /// Decoupled decay of the first `decayed` elements.
+    /// So many of the first elements count in the norm but are updated elsewhere.
+    pub others: usize,
+    /// Decoupled decay of the elements from there on up to `decayed`.
     pub weight_decay: f32,
     /// See there.
     pub decayed: usize,
@@ -511,6 +509,11 @@ pub fn adamw(
     };
     let Flat { masters, gradients, first, second, copies, count } = flat;
     let [beta1, beta2] = update.betas;
+    let own = count.saturating_sub(update.others);
+    let from = |flat: Address, bytes: usize| match flat {
+        0 => 0,
+        _ => flat + (update.others * bytes) as Address,
+    };
     vec![
         launch("sum_of_squares", NORM_BLOCKS, THREADS, arguments![gradients, count as i64, parts]),
         launch(
@@ -521,16 +524,16 @@ pub fn adamw(
         ),
         launch(
             "adamw",
-            blocks(count, THREADS),
+            blocks(own, THREADS),
             THREADS,
             arguments![
-                masters,
-                gradients,
-                first,
-                second,
-                copies,
-                count as i64,
-                update.decayed as i64,
+                from(masters, 4),
+                from(gradients, 4),
+                from(first, 4),
+                from(second, 4),
+                from(copies, 2),
+                own as i64,
+                update.decayed.saturating_sub(update.others) as i64,
                 lr as f32,
                 beta1 as f32,
                 beta2 as f32,
