@@ -19,6 +19,7 @@ use diffcoder_engine::model::ops::Ops;
 use diffcoder_engine::model::weights::Weights;
 use diffcoder_engine::model::{Model, RowGroup};
 use diffcoder_tests::conformance::{self, Setup};
+use diffcoder_tests::device_parity::{self, Extent};
 use diffcoder_train::config::{Recipe, StageKind};
 use diffcoder_train::data::loader::Batch;
 use diffcoder_train::metrics::StepMetrics;
@@ -48,7 +49,7 @@ struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Compare forwards, losses and gradients with reference numbers.
+    /// Compare forwards, losses and gradients with reference numbers, then training and serving in bf16 with the processor.
     Parity {
         /// Directory in the format of tests/golden.
         directory: PathBuf,
@@ -89,11 +90,18 @@ fn main() -> Result<ExitCode> {
     let sizes = if args.rehearse { Sizes::Toy } else { Sizes::Real };
     match args.command {
         Command::Parity { directory } => {
-            let setups = Setup::on_device(device);
+            let setups = Setup::on_device(device.clone());
             let cases = conformance::run(&directory, &setups, &mut |case| say(&case.to_string()))?;
             let fatal = cases.iter().filter(|case| case.is_fatal()).count();
             say(&format!("parity: {} cases, {fatal} fatal", cases.len()));
-            return Ok(if fatal == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            say("in bf16, next to the processor in f32:");
+            let extent = match sizes {
+                Sizes::Toy => Extent { len: 20, rows: 2, steps: 4 },
+                Sizes::Real => Extent { len: 512, rows: 8, steps: 10 },
+            };
+            let wrong = device_parity::run(&device, extent, &mut say)?;
+            let is_good = fatal + wrong == 0;
+            return Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::TrainSpeed { recipe, peak } => {
             train_speed(&device, &Recipe::read(&recipe)?, peak, sizes)?;
