@@ -58,6 +58,41 @@ fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
     low - margin..high + margin
 }
 
+/// Where a legend may stand, as columns and rows of three; the usual place first.
+const PLACES: [((usize, usize), SeriesLabelPosition); 9] = [
+    ((2, 1), SeriesLabelPosition::MiddleRight),
+    ((2, 0), SeriesLabelPosition::UpperRight),
+    ((2, 2), SeriesLabelPosition::LowerRight),
+    ((0, 2), SeriesLabelPosition::LowerLeft),
+    ((0, 0), SeriesLabelPosition::UpperLeft),
+    ((1, 2), SeriesLabelPosition::LowerMiddle),
+    ((1, 0), SeriesLabelPosition::UpperMiddle),
+    ((0, 1), SeriesLabelPosition::MiddleLeft),
+    ((1, 1), SeriesLabelPosition::MiddleMiddle),
+];
+/// The share of the chart that a legend covers, across and down.
+const LEGEND: (f64, f64) = (0.46, 0.36);
+
+/// The place of the legend that covers the fewest points.
+fn legend_place(
+    points: &[(f64, f64)],
+    (across, up): (Range<f64>, Range<f64>),
+) -> SeriesLabelPosition {
+    let covers = |(column, row): (usize, usize)| {
+        let starts = |at: usize, size: f64| at as f64 / 2.0 * (1.0 - size);
+        let (left, top) = (starts(column, LEGEND.0), starts(row, LEGEND.1));
+        let is_under = |&&(x, y): &&(f64, f64)| {
+            let from_left = (x - across.start) / (across.end - across.start);
+            let from_top = (up.end - y) / (up.end - up.start);
+            (left..left + LEGEND.0).contains(&from_left)
+                && (top..top + LEGEND.1).contains(&from_top)
+        };
+        points.iter().filter(is_under).count()
+    };
+    let best = PLACES.into_iter().min_by_key(|(place, _)| covers(*place));
+    best.map_or(SeriesLabelPosition::MiddleRight, |(_, position)| position)
+}
+
 /// Draws `series` into one chart.
 pub(crate) fn render(labels: Labels<'_>, series: &[Series], style: Style) -> Result<String> {
     draw(labels, series, style)
@@ -73,13 +108,15 @@ fn draw(
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
-        let points = || series.iter().flat_map(|series| &series.points);
+        let points: Vec<(f64, f64)> =
+            series.iter().flat_map(|series| series.points.iter().copied()).collect();
+        let (across, up) = (range(points.iter().map(|p| p.0)), range(points.iter().map(|p| p.1)));
         let mut chart = ChartBuilder::on(&area)
             .caption(labels.title, ("sans-serif", 18))
             .margin(12)
             .x_label_area_size(36)
             .y_label_area_size(52)
-            .build_cartesian_2d(range(points().map(|p| p.0)), range(points().map(|p| p.1)))
+            .build_cartesian_2d(across.clone(), up.clone())
             .map_err(|error| error.to_string())?;
         chart
             .configure_mesh()
@@ -105,6 +142,7 @@ fn draw(
         }
         chart
             .configure_series_labels()
+            .position(legend_place(&points, (across, up)))
             .background_style(WHITE)
             .border_style(RGBColor(200, 200, 200))
             .draw()
@@ -117,6 +155,19 @@ fn draw(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_legend_stands_where_no_points_are() {
+        let place = |points: &[(f64, f64)]| {
+            let place = legend_place(points, (0.0..1.0, 0.0..1.0));
+            format!("{place:?}")
+        };
+        assert_eq!(place(&[]), "MiddleRight");
+        let right = [(0.9, 0.5), (0.9, 0.9), (0.9, 0.1)];
+        assert_eq!(place(&right[..1]), "UpperRight");
+        assert_eq!(place(&right[..2]), "LowerRight");
+        assert_eq!(place(&right), "LowerLeft");
+    }
 
     #[test]
     fn points_are_marked_where_they_are_asked_for_and_nothing_is_an_empty_chart() {

@@ -43,7 +43,7 @@ pub(super) struct Serving {
     /// Self-speculative decoding: least probability of what is computed ahead, 1 for nothing; the model's own by default. It changes
     /// no fill.
     #[arg(long, value_parser = probability)]
-    speculate: Option<f64>,
+    pub(super) speculate: Option<f64>,
     /// Most tokens of other files of the package in a prompt of infill or fill-likelihood; what the model was trained for by default.
     #[arg(long)]
     pub(super) related_tokens: Option<usize>,
@@ -71,6 +71,8 @@ pub(super) struct Rule {
     pub unmasking: Unmasking,
     /// Which come first; `None` as the model is served.
     pub order: Option<DecodeOrder>,
+    /// From which probability on canvases are computed ahead, 1 for none; `None` as the model is served.
+    pub speculate: Option<f64>,
 }
 
 impl fmt::Display for Rule {
@@ -79,8 +81,12 @@ impl fmt::Display for Rule {
             write!(f, "{}, ", order.name())?;
         }
         match self.unmasking {
-            Unmasking::Threshold(threshold) => write!(f, "threshold {threshold}"),
-            Unmasking::Static { steps_per_block } => write!(f, "{steps_per_block} steps a block"),
+            Unmasking::Threshold(threshold) => write!(f, "threshold {threshold}")?,
+            Unmasking::Static { steps_per_block } => write!(f, "{steps_per_block} steps a block")?,
+        }
+        match self.speculate.filter(|&least| least < 1.0) {
+            Some(least) => write!(f, ", speculating from {least}"),
+            None => Ok(()),
         }
     }
 }
@@ -90,7 +96,6 @@ pub(super) struct Filler {
     engine: Engine,
     rule: Rule,
     copy_draft: Option<f64>,
-    speculate: Option<f64>,
     asked: usize,
 }
 
@@ -124,8 +129,7 @@ impl Filler {
             None => engine,
         };
         let rule = Rule { order: rule.order.or(Some(engine.order())), ..rule };
-        let Serving { copy_draft, speculate, .. } = serving;
-        Ok(Self { engine, rule, copy_draft, speculate, asked: 0 })
+        Ok(Self { engine, rule, copy_draft: serving.copy_draft, asked: 0 })
     }
 
     /// How it decodes, in words.
@@ -155,7 +159,7 @@ impl Filler {
                 unmasking: self.rule.unmasking,
                 order: self.rule.order,
                 copy_draft: self.copy_draft,
-                speculate: self.speculate,
+                speculate: self.rule.speculate,
                 ..Sampling::default()
             },
             ..InfillRequest::new(document_key, segments)
@@ -193,7 +197,7 @@ impl Filler {
                 unmasking: self.rule.unmasking,
                 order: self.rule.order,
                 copy_draft: self.copy_draft,
-                speculate: self.speculate,
+                speculate: self.rule.speculate,
                 ..Sampling::default()
             },
             mode,

@@ -189,7 +189,7 @@ impl EvalArgs {
             (None, Some(steps_per_block)) => Unmasking::Static { steps_per_block },
             (None, None) => Sampling::default().unmasking,
         };
-        Rule { unmasking, order: self.order }
+        Rule { unmasking, order: self.order, speculate: self.serving.speculate }
     }
 
     fn infill(&self) -> Result<()> {
@@ -214,7 +214,7 @@ impl EvalArgs {
             return self.print(&report, &report.table());
         };
         let mut points = Vec::new();
-        for rule in sweep::rules() {
+        for rule in sweep::rules(self.serving.speculate) {
             for (kind, results) in measure(rule)?.results {
                 if let Some(all) = results.get("all") {
                     let worth = (all.exact_match, Some(all.edit_similarity));
@@ -255,7 +255,7 @@ impl EvalArgs {
             "--sweep varies how the model decodes: leave --completions away"
         );
         let mut points = Vec::new();
-        for rule in sweep::rules() {
+        for rule in sweep::rules(self.serving.speculate) {
             let report = measure(rule)?;
             points.push(Point::new(
                 &report.file,

@@ -20,14 +20,33 @@ const STEPS: [usize; 3] = [1, 2, 4];
 const JSON: &str = "sweep.json";
 const SVG: &str = "sweep.svg";
 
-/// Every rule of a sweep.
-pub(super) fn rules() -> impl Iterator<Item = Rule> {
-    let thresholds = THRESHOLDS.into_iter().map(Unmasking::Threshold);
-    let steps = STEPS.into_iter().map(|steps_per_block| Unmasking::Static { steps_per_block });
-    let all: Vec<Unmasking> = thresholds.chain(steps).collect();
-    DecodeOrder::ALL.into_iter().flat_map(move |order| {
-        all.clone().into_iter().map(move |unmasking| Rule { unmasking, order: Some(order) })
-    })
+/// From which probability on the thresholds compute canvases ahead when they are measured a second time.
+const SPECULATE: f64 = 0.05;
+/// Computes nothing ahead.
+const STEPWISE: f64 = 1.0;
+
+/// Every rule of a sweep. All of them compute canvases ahead from the probability `speculate` on, where that is given; or
+/// else none does, and the thresholds are there again with canvases ahead.
+pub(super) fn rules(speculate: Option<f64>) -> Vec<Rule> {
+    let thresholds = THRESHOLDS.map(Unmasking::Threshold);
+    let steps = STEPS.map(|steps_per_block| Unmasking::Static { steps_per_block });
+    let mut all = Vec::new();
+    for order in DecodeOrder::ALL {
+        let mut with = |unmasking: &[Unmasking], speculate: f64| {
+            let rule = |&unmasking: &Unmasking| Rule {
+                unmasking,
+                order: Some(order),
+                speculate: Some(speculate),
+            };
+            all.extend(unmasking.iter().map(rule));
+        };
+        with(&thresholds, speculate.unwrap_or(STEPWISE));
+        with(&steps, speculate.unwrap_or(STEPWISE));
+        if speculate.is_none() {
+            with(&thresholds, SPECULATE);
+        }
+    }
+    all
 }
 
 /// What one rule gives.
@@ -60,6 +79,10 @@ impl Point {
             Unmasking::Threshold(_) => "threshold",
             Unmasking::Static { .. } => "steps a block",
         };
+        let ahead = match rule.speculate {
+            Some(least) if least < 1.0 => ", speculating",
+            _ => "",
+        };
         let order = rule.order.unwrap_or_default().name();
         Self {
             on: on.to_owned(),
@@ -67,7 +90,7 @@ impl Point {
             accuracy,
             edit_similarity,
             cost,
-            curve: format!("{on}, {order}, {family}"),
+            curve: format!("{on}, {order}, {family}{ahead}"),
         }
     }
 }
@@ -143,7 +166,8 @@ mod tests {
 
     #[test]
     fn every_rule_is_a_point_of_its_curve() {
-        let points: Vec<Point> = rules()
+        let points: Vec<Point> = rules(None)
+            .into_iter()
             .enumerate()
             .map(|(index, rule)| {
                 let tokens_per_denoising_forward = 1.0 + index as f64;
@@ -160,6 +184,7 @@ mod tests {
         assert_eq!(svg.matches("<circle").count(), count);
         assert!(svg.contains("lines, surest-first, threshold"));
         assert!(svg.contains("lines, left-to-right, steps a block"));
+        assert!(svg.contains("lines, left-to-right, threshold, speculating"));
         let json: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(out.join(JSON)).unwrap()).unwrap();
         assert_eq!(json["points"].as_array().unwrap().len(), count);
@@ -167,6 +192,11 @@ mod tests {
         assert!(
             report.table().contains("| lines | left-to-right, 4 steps a block | 50.00 % | 0.750 |")
         );
+        let ahead = "| lines | left-to-right, threshold 0.95, speculating from 0.05 |";
+        assert!(report.table().contains(ahead));
+        // Who says how far ahead gets every rule with that.
+        let given = rules(Some(0.2));
+        assert!(given.iter().all(|rule| rule.speculate == Some(0.2)) && given.len() < count);
         // A folder with something else in it is left alone.
         let occupied = root.path().join("occupied");
         std::fs::create_dir(&occupied).unwrap();
