@@ -120,7 +120,9 @@ fn training(
         };
         let mut noise = stream(1, step as u64, Stream::Noise);
         let task = Task::new(&objective, &batch, MASK_TOKEN, &mut noise);
-        trainer.step(&batch, &task, micro_rows, metrics(step, &batch, &task))?;
+        let counts = (task.n_predicted(), batch.tokens.len());
+        let metrics = StepMetrics::before(step as u64, (0, "cpt"), counts, LR);
+        trainer.step(&batch, &task, micro_rows, metrics)?;
         let gradients = step_gradients(&model, &parameters, &batch, &task, micro_rows)?
             .context("a step predicts nothing")?;
         let scale = clip_scale(global_norm(&gradients.gradients)?, CLIP_NORM);
@@ -161,23 +163,6 @@ fn batch(vocabulary: usize, (rows, len): (usize, usize), step: usize) -> Batch {
     let tokens: Vec<u32> = (0..rows * len).map(|at| token(at) as u32).collect();
     let (loss_mask, fills) = (vec![true; tokens.len()], vec![false; tokens.len()]);
     Batch { tokens, loss_mask, fills, rows, len }
-}
-
-fn metrics(step: usize, batch: &Batch, task: &Task) -> StepMetrics {
-    StepMetrics {
-        step: step as u64,
-        stage: 0,
-        kind: "cpt".to_owned(),
-        loss: None,
-        ce_per_masked: None,
-        masked: task.n_predicted(),
-        tokens: batch.tokens.len(),
-        lr: LR,
-        grad_norm: None,
-        tokens_per_s: 0.0,
-        matmul_share: 0.0,
-        skipped: None,
-    }
 }
 
 /// The relative difference of the logits of a block and its branches behind a cached prompt of about `len` tokens.

@@ -39,6 +39,32 @@ pub struct StepMetrics {
     pub skipped: Option<String>,
 }
 
+impl StepMetrics {
+    /// What is known of a step before it is made: it is one of the stage `stage`, predicts `masked` of `tokens` tokens, and moves
+    /// with the learning rate `lr`.
+    pub fn before(
+        step: u64,
+        (stage, kind): (usize, &str),
+        (masked, tokens): (usize, usize),
+        lr: f64,
+    ) -> Self {
+        Self {
+            step,
+            stage,
+            kind: kind.to_owned(),
+            loss: None,
+            ce_per_masked: None,
+            masked,
+            tokens,
+            lr,
+            grad_norm: None,
+            tokens_per_s: 0.0,
+            matmul_share: 0.0,
+            skipped: None,
+        }
+    }
+}
+
 /// The metrics file of a run.
 pub struct MetricsFile(File);
 

@@ -251,20 +251,9 @@ impl State {
         let mut task = Task::new(&objective, batch, run.mask_token, &mut noise);
         task.weigh_fills(batch, stage.section.fill_weight);
         let micro_rows = stage.section.micro_rows;
-        let mut metrics = StepMetrics {
-            step,
-            stage: stage.index,
-            kind: stage.section.kind.name().to_owned(),
-            loss: None,
-            ce_per_masked: None,
-            masked: task.n_predicted(),
-            tokens: batch.tokens.len(),
-            lr: curve.at(step),
-            grad_norm: None,
-            tokens_per_s: 0.0,
-            matmul_share: 0.0,
-            skipped: None,
-        };
+        let counts = (task.n_predicted(), batch.tokens.len());
+        let kind = (stage.index, stage.section.kind.name());
+        let mut metrics = StepMetrics::before(step, kind, counts, curve.at(step));
         self.progress.step += 1;
         match &mut self.place {
             Place::Cpu(cpu) => {

@@ -12,8 +12,8 @@ use crate::model::mask::SequenceMask;
 use crate::model::on_device;
 use crate::model::ops::{OpSet, SequenceShape, cpu_vec};
 use crate::model::rope::Rotation;
+use crate::model::rows::{RowGroup, Section};
 use crate::model::weights::Weights;
-use crate::model::{RowGroup, Section};
 
 /// How the rows of a forward hang together.
 pub(crate) enum Plan<'a, 'g> {

@@ -4,6 +4,8 @@
 
 use diffcoder_engine::decode::case::{STABLE_ALGORITHM, StableCase};
 use diffcoder_engine::decode::{CommitMode, DecodeRule, Outcome};
+use diffcoder_engine::model::Model;
+use diffcoder_engine::model::kv_cache::KvCache;
 
 use crate::support::{golden_dir, golden_model};
 
@@ -43,6 +45,20 @@ fn placed(outcome: &Outcome) -> Vec<(usize, u32)> {
     outcome.events.iter().map(|event| (event.position, event.token)).collect()
 }
 
+/// Keys and values of the tokens that both caches hold, in every layer.
+#[track_caller]
+fn assert_same_keys((name, model): (&str, &Model), expected: &KvCache, found: &KvCache) {
+    assert!(!expected.is_empty() && !found.is_empty(), "{name}");
+    for layer in 0..model.config().n_layers {
+        let (a, b) = (expected.layer(layer), found.layer(layer));
+        for (a, b) in [(a.0, b.0), (a.1, b.1)] {
+            assert_eq!(a.len() / expected.len(), b.len() / found.len(), "{name}: width of a row");
+            let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < KEY_TOLERANCE, "{name}: layer {layer} differs by {worst}");
+        }
+    }
+}
+
 #[test]
 fn a_fused_commit_gives_the_tokens_and_keys_of_a_separate_one() {
     for (name, case) in stable_cases() {
@@ -56,15 +72,7 @@ fn a_fused_commit_gives_the_tokens_and_keys_of_a_separate_one() {
         assert_eq!(fused.forwards.commit + fused.forwards.prefill, 0, "{name}");
         assert!(separate.forwards.commit >= 2, "{name}");
         assert!(fused_cache.len() + case.params.block_length >= cache.len(), "{name}");
-        for layer in 0..model.config().n_layers {
-            let (want, got) = (cache.layer(layer), fused_cache.layer(layer));
-            for (want, got) in [(want.0, got.0), (want.1, got.1)] {
-                let width = want.len() / cache.len();
-                assert_eq!(got.len(), fused_cache.len() * width);
-                let worst = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(worst < KEY_TOLERANCE, "{name}: layer {layer} differs by {worst}");
-            }
-        }
+        assert_same_keys((&name, &model), &cache, &fused_cache);
     }
 }
 
@@ -86,14 +94,7 @@ fn canvases_computed_ahead_change_no_commit() {
                 let error = (found.confidence - expected.confidence).abs();
                 assert!(error < CONFIDENCE_TOLERANCE, "{name}: {error}");
             }
-            for layer in 0..model.config().n_layers {
-                let (expected, found) = (cache.layer(layer), cache_ahead.layer(layer));
-                for (expected, found) in [(expected.0, found.0), (expected.1, found.1)] {
-                    let pairs = expected.iter().zip(found);
-                    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                    assert!(worst < KEY_TOLERANCE, "{name}: layer {layer} differs by {worst}");
-                }
-            }
+            assert_same_keys((&name, &model), &cache, &cache_ahead);
             stepwise += plain.forwards.denoise;
             saved += plain.forwards.denoise - ahead.forwards.denoise;
         }

@@ -145,20 +145,9 @@ fn train_speed(device: &Device, recipe: &Recipe, peak: f64, sizes: Sizes) -> Res
                 trainer.read()?;
                 started = Instant::now();
             }
-            let metrics = StepMetrics {
-                step: step as u64,
-                stage: stage.index,
-                kind: section.kind.name().to_owned(),
-                loss: None,
-                ce_per_masked: None,
-                masked: task.n_predicted(),
-                tokens: batch.tokens.len(),
-                lr: 1e-3,
-                grad_norm: None,
-                tokens_per_s: 0.0,
-                matmul_share: 0.0,
-                skipped: None,
-            };
+            let counts = (task.n_predicted(), batch.tokens.len());
+            let kind = (stage.index, section.kind.name());
+            let metrics = StepMetrics::before(step as u64, kind, counts, 1e-3);
             trainer.step(&batch, &task, section.micro_rows, metrics)?;
         }
         let (done, _updates) = trainer.read()?;
