@@ -29,10 +29,13 @@ struct Args {
     /// Share of the infilling samples with one hole that are shown text of other files.
     #[arg(long, default_value_t = 0.5)]
     related: f64,
+    /// Share of the infilling samples whose middle is one whole line.
+    #[arg(long, default_value_t = 0.0)]
+    whole_line: f64,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Args { data, tokenizer, step, rows, len, related } = Args::parse();
+    let Args { data, tokenizer, step, rows, len, related, whole_line } = Args::parse();
     let documents = Arc::new(corpus::read_split(&data, Split::Train)?);
     let names = tokenizers::Tokenizer::from_file(tokenizer.join("tokenizer.json"))
         .map_err(anyhow::Error::msg)?;
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         infill_rate: 0.65,
         multi_hole_rate: 0.6,
         related_rate: related,
+        whole_line_rate: whole_line,
         block_length: 4,
     };
     let sampler = Sampler::new(Tokenizer::from_dir(&tokenizer)?, options)?;

@@ -202,6 +202,7 @@ fn run_train(args: &TrainArgs) -> Result<ExitCode> {
             infill_rate: stage.section.infill_rate,
             multi_hole_rate: stage.section.multi_hole_rate,
             related_rate: stage.section.related_rate,
+            whole_line_rate: stage.section.whole_line_rate,
             block_length: recipe.objective.block,
         };
         let shape = LoaderOptions {

@@ -210,7 +210,7 @@ pub fn summary(recipe: &Recipe, model: &ModelConfig) -> String {
     let curve = lr_curve(recipe);
     let _ = writeln!(
         text,
-        "learning rate {} after {} steps, falling to {} from step {} to {}; {total:.2e} FLOP in all",
+        "learning rate {:e} after {} steps, falling to {:.1e} from step {} to {}; {total:.2e} FLOP in all",
         curve.peak, curve.warmup_steps, curve.floor, curve.decay_from, curve.total_steps,
     );
     text

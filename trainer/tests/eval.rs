@@ -69,7 +69,20 @@ fn right_solutions_pass_and_wrong_ones_do_not() {
     assert!(
         canonical["sandbox"]["isolation"].is_string() && canonical["sandbox"]["python"].is_string()
     );
-    let mutated = with("mutated");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("samples/mutated.jsonl");
+    let keep = ["--allow-exec", "--completions", "mutated", "--samples", file.to_str().unwrap()];
+    let mutated = report(&[&HUMANEVAL[..], &keep].concat());
+    let problems = std::fs::read_to_string(repository().join(SAMPLE)).unwrap();
+    let samples = std::fs::read_to_string(file).unwrap();
+    assert_eq!(samples.lines().count(), 5);
+    for (sample, problem) in samples.lines().zip(problems.lines()) {
+        let [sample, problem]: [Value; 2] =
+            [sample, problem].map(|line| serde_json::from_str(line).unwrap());
+        assert_eq!(sample["task_id"], problem["task_id"]);
+        assert_ne!(sample["completion"], problem["canonical_solution"]);
+        assert_eq!((&sample["passed"], &sample["result"]), (&json!(false), &json!("failed")));
+    }
     assert_eq!(mutated["problems"], 5);
     assert_eq!(mutated["passed"], 0, "{mutated}");
 }
@@ -107,6 +120,7 @@ fn nothing_is_run_without_leave_and_refusals_name_the_mend() {
         (&["--suite", "bpb", "--order", "left-to-right"], "for suites that do"),
         (&["--suite", "infill", "--order", "random"], "known are surest-first and left-to-right"),
         (&["--suite", "infill", "--count", "0"], "'--count"),
+        (&["--suite", "infill", "--samples", "x"], "of humaneval-infilling"),
         (&["--suite", "infill", "--end-bias=nan"], "finite"),
         (&["--suite", "infill", "--copy-draft", "3"], "0 to 1"),
     ] {

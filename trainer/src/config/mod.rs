@@ -207,6 +207,9 @@ pub struct StageSection {
     /// Share of the infill samples with one hole that are shown definitions from other files of their package, 0 to 1.
     #[serde(default)]
     pub related_rate: f64,
+    /// Share of the infill samples whose middle is one whole line of code, 0 to 1; the others have middles of all kinds.
+    #[serde(default)]
+    pub whole_line_rate: f64,
     /// Tokens of the blocks that are trained, a divisor of `[objective] block`, which it is without it: block diffusion
     /// with blocks of one token learns from every token, and larger ones follow (growing blocks: arXiv 2512.15745).
     pub block: Option<usize>,
@@ -463,6 +466,7 @@ impl StageSection {
             ("infill_rate", infill_rate),
             ("multi_hole_rate", self.multi_hole_rate),
             ("related_rate", self.related_rate),
+            ("whole_line_rate", self.whole_line_rate),
             ("left_to_right_rate", f64::from(self.left_to_right_rate)),
         ];
         for (name, rate) in rates {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use rand::{Rng, RngExt};
 
 use super::Language;
+use super::holes::in_prose;
 
 /// How a middle is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,8 @@ const MOST_LINES: usize = 4;
 const LINES_FROM_CURSOR_RATE: f64 = 0.25;
 /// How often they are whole lines, so that the fill has to find the indentation: what HumanEval-Infilling asks for.
 const WHOLE_LINES_RATE: f64 = 0.2;
+/// How often [`whole_line`] leaves the indentation to the fill; an editor that indents new lines has set it already.
+const INDENTATION_RATE: f64 = 0.5;
 /// How often a cursor may stand within the indentation.
 const CURSOR_ANYWHERE_RATE: f64 = 0.125;
 /// Longest syntax node.
@@ -81,6 +84,38 @@ pub fn choose(
         Some(span) => Middle { kind, span },
         None => Middle { kind: MiddleKind::LineEnd, span: line_end(text, &focus, rng) },
     })
+}
+
+/// Chooses a whole line in `focus` (bytes of `text`, on character boundaries), each that is neither blank nor in a comment
+/// or in a string of several lines as likely as another. `None` if none is found.
+pub fn whole_line(
+    text: &str,
+    language: Language,
+    focus: Range<usize>,
+    rng: &mut impl Rng,
+) -> Option<Middle> {
+    let part = &text[focus.clone()];
+    // The tree of the focus alone is good enough, as for nodes.
+    let tree = language.parser().parse(part, None)?;
+    let mut start = 0;
+    let mut lines = Vec::new();
+    for line in part.split_inclusive('\n') {
+        let code = start + indentation(line);
+        if code < start + line.len() {
+            lines.push((start, code));
+        }
+        start += line.len();
+    }
+    for _ in 0..TRIES.min(lines.len()) {
+        let (start, code) = lines[rng.random_range(0..lines.len())];
+        if in_prose(&tree, code) {
+            continue;
+        }
+        let start = focus.start + if rng.random_bool(INDENTATION_RATE) { start } else { code };
+        let span = start..line_stop(text, start);
+        return Some(Middle { kind: MiddleKind::Lines, span });
+    }
+    None
 }
 
 /// Start of the line that holds byte `at`.
@@ -271,6 +306,24 @@ mod tests {
     }
 
     #[test]
+    fn whole_lines_are_lines_of_code_with_and_without_indentation() {
+        let mut rng = keyed([9, 8, 7, 6]);
+        let text = "def f(x):\n    \"\"\"Words\n    words.\n    \"\"\"\n\n    # why\n    y = x\n    return y";
+        let mut fills = BTreeMap::new();
+        for _ in 0..400 {
+            if let Some(middle) = whole_line(text, Language::Python, 0..text.len(), &mut rng) {
+                assert_eq!(middle.kind, MiddleKind::Lines);
+                *fills.entry(&text[middle.span]).or_insert(0) += 1;
+            }
+        }
+        let lines = ["    return y", "    y = x", "def f(x):", "return y", "y = x"];
+        assert_eq!(fills.keys().copied().collect::<Vec<_>>(), lines);
+        assert!(fills.values().all(|count| *count > 40), "{fills:?}");
+        let comment = "# a\n# b\n";
+        assert_eq!(whole_line(comment, Language::Python, 0..comment.len(), &mut rng), None);
+    }
+
+    #[test]
     fn blank_text_has_no_middle() {
         assert_eq!(choose(" \n\n ", Language::Python, 0..4, &mut keyed([0; 4])), None);
     }
@@ -280,7 +333,9 @@ mod tests {
         fn any_text_gives_a_span_of_it(text in "\\PC{0,80}(\n\\PC{0,20}){0,6}", seed in any::<u64>()) {
             let mut rng = keyed([seed, 0, 0, 0]);
             for language in Language::ALL {
-                if let Some(middle) = choose(&text, language, 0..text.len(), &mut rng) {
+                let chosen = choose(&text, language, 0..text.len(), &mut rng);
+                let line = whole_line(&text, language, 0..text.len(), &mut rng);
+                for middle in chosen.into_iter().chain(line) {
                     prop_assert!(text.get(middle.span).is_some());
                 }
             }

@@ -9,6 +9,7 @@ pub mod command;
 pub mod config;
 pub mod contamination;
 pub mod contamination_command;
+mod context;
 pub mod corpus;
 pub mod dedup;
 pub mod evaluation_sets;

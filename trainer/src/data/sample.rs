@@ -10,7 +10,8 @@ use diffcoder_engine::tokenizer::{MAX_HOLES, Tokenizer};
 use rand::{Rng, RngExt};
 
 use super::Document;
-use super::middle::{self, Middle, MiddleKind, line_start, line_stop};
+use super::context::{contexts, shortened};
+use super::middle::{self, Middle, MiddleKind, line_stop};
 use super::multi_hole::{self, Holes, Window};
 use super::neighbours::Neighbours;
 
@@ -23,6 +24,8 @@ pub struct SampleOptions {
     pub multi_hole_rate: f64,
     /// Share of the infilling samples with one hole that are shown text of other files, where there is some.
     pub related_rate: f64,
+    /// Share of the infilling samples whose middle is one whole line.
+    pub whole_line_rate: f64,
     /// Length N of a diffusion block: samples end on a block edge.
     pub block_length: usize,
 }
@@ -54,21 +57,10 @@ pub struct Sampler {
 }
 
 const FORMAT: PromptFormat = PromptFormat::Holes;
-/// P gets between these shares of the room that the fill leaves, where the document is longer than the room.
-const PREFIX_SHARES: Range<f64> = 0.4..0.9;
 /// How often text of other files has a place among it that somebody was at.
 const PLACE_RATE: f64 = 0.3;
-/// How often a cut context begins or ends at a line's edge instead of anywhere.
-const LINE_CUT_RATE: f64 = 0.8;
-/// How often an infilling sample gets less room than there is: fills are few tokens, and shorter contexts make more of
-/// them in the same number of tokens. The others use the whole room, for serving does.
-const SHORT_CONTEXT_RATE: f64 = 0.5;
-/// Least room of an infilling sample with a short context, tokens.
-const SHORTEST_CONTEXT: usize = 96;
 /// Bytes of text that are encoded for each token wanted, at first.
-const BYTES_PER_TOKEN: usize = 5;
-/// How often the size of a window is corrected; measured, two or three times are enough.
-const WINDOW_TRIES: usize = 6;
+pub(super) const BYTES_PER_TOKEN: usize = 5;
 
 impl Sampler {
     /// Fails if the tokenizer lacks the markers of the layout.
@@ -77,12 +69,14 @@ impl Sampler {
             options.block_length > 0
                 && (0.0..=1.0).contains(&options.infill_rate)
                 && (0.0..=1.0).contains(&options.multi_hole_rate)
-                && (0.0..=1.0).contains(&options.related_rate),
-            "samples need a block length of at least 1 and rates between 0 and 1, not {}, {}, {} and {}",
+                && (0.0..=1.0).contains(&options.related_rate)
+                && (0.0..=1.0).contains(&options.whole_line_rate),
+            "samples need a block length of at least 1 and rates between 0 and 1, not {}, {}, {}, {} and {}",
             options.block_length,
             options.infill_rate,
             options.multi_hole_rate,
-            options.related_rate
+            options.related_rate,
+            options.whole_line_rate
         );
         let special = tokenizer.special();
         let (Some(bos), Some(fim), Some(rest)) = (special.bos, special.fim, special.fim_rest)
@@ -139,13 +133,27 @@ impl Sampler {
         rng: &mut impl Rng,
     ) -> anyhow::Result<Sample> {
         if rng.random_bool(self.options.infill_rate)
-            && let Some(middle) =
-                middle::choose(&document.text, document.language, focus.clone(), rng)
+            && let Some(middle) = self.middle(document, focus.clone(), rng)
             && let Some(tokens) = self.infill((document, beside), &middle, budget, rng)?
         {
             return Ok(Sample { tokens, middle: Some(middle.kind) });
         }
         Ok(Sample { tokens: self.plain(&document.text[focus.start..], budget)?, middle: None })
+    }
+
+    /// What the sample has to fill in.
+    fn middle(
+        &self,
+        document: &Document,
+        focus: Range<usize>,
+        rng: &mut impl Rng,
+    ) -> Option<Middle> {
+        let Document { text, language, .. } = document;
+        let rate = self.options.whole_line_rate;
+        // The stream of a run without whole lines stays what it was.
+        let is_line = rate > 0.0 && rng.random_bool(rate);
+        let line = is_line.then(|| middle::whole_line(text, *language, focus.clone(), rng));
+        line.flatten().or_else(|| middle::choose(text, *language, focus, rng))
     }
 
     /// Begin token and text from its start; end tokens up to the block edge if all of it fits, else cut at `budget`.
@@ -209,7 +217,7 @@ impl Sampler {
             _ => Vec::new(),
         };
         let room = room - related.len();
-        let (prefix, suffix) = self.contexts(&text[..span.start], after, room, rng)?;
+        let (prefix, suffix) = contexts(&self.tokenizer, (&text[..span.start], after), room, rng)?;
         if several {
             let window = Window {
                 start: span.start - prefix.bytes,
@@ -228,116 +236,6 @@ impl Sampler {
         tokens.extend(fill);
         FORMAT.close(&mut tokens, self.tokenizer.special(), block_length);
         Ok(Some(tokens))
-    }
-
-    /// P and S of at most `room` tokens together; what one side does not need the other may have.
-    fn contexts(
-        &self,
-        before: &str,
-        after: &str,
-        room: usize,
-        rng: &mut impl Rng,
-    ) -> anyhow::Result<(Context, Context)> {
-        let share = (room as f64 * rng.random_range(PREFIX_SHARES)) as usize;
-        let at_line = rng.random_bool(LINE_CUT_RATE);
-        let prefix = self.window(before, share, Side::End, at_line.into())?;
-        if prefix.whole {
-            let left = room - prefix.tokens.len();
-            let suffix = self.window(after, left, Side::Start, at_line.into())?;
-            return Ok((prefix, suffix));
-        }
-        let suffix = self.window(after, room - share, Side::Start, at_line.into())?;
-        if !suffix.whole {
-            return Ok((prefix, suffix));
-        }
-        let left = room - suffix.tokens.len();
-        let prefix = self.window(before, left, Side::End, at_line.into())?;
-        Ok((prefix, suffix))
-    }
-
-    /// At most `most` tokens from one side of `text`.
-    fn window(&self, text: &str, most: usize, side: Side, cut: Cut) -> anyhow::Result<Context> {
-        let mut bytes = most * BYTES_PER_TOKEN;
-        let mut best = Context::default();
-        for _ in 0..WINDOW_TRIES {
-            let piece = side.take(text, bytes, cut);
-            let tokens = self.tokenizer.encode(piece)?;
-            let found = tokens.len();
-            if found <= most {
-                let whole = piece.len() == text.len();
-                if found >= best.tokens.len() {
-                    best = Context { tokens, bytes: piece.len(), whole };
-                }
-                if whole || best.tokens.len() >= most - most / 16 {
-                    return Ok(best);
-                }
-            }
-            // A little less than the measured ratio asks for, so that the next try fits.
-            bytes = piece.len() * most * 63 / (found.max(1) * 64);
-        }
-        Ok(best)
-    }
-}
-
-/// The text on one side of a hole that fits the room.
-#[derive(Default)]
-struct Context {
-    tokens: Vec<u32>,
-    /// Length of that text.
-    bytes: usize,
-    /// Whether it is all there is.
-    whole: bool,
-}
-
-/// Sometimes a smaller room, every order of magnitude as likely.
-fn shortened(room: usize, rng: &mut impl Rng) -> usize {
-    if room <= SHORTEST_CONTEXT || !rng.random_bool(SHORT_CONTEXT_RATE) {
-        return room;
-    }
-    let ratio = room as f64 / SHORTEST_CONTEXT as f64;
-    (SHORTEST_CONTEXT as f64 * ratio.powf(rng.random::<f64>())) as usize
-}
-
-/// The side of a text that is kept.
-#[derive(Clone, Copy)]
-enum Side {
-    Start,
-    End,
-}
-
-/// Where a text may be cut.
-#[derive(Clone, Copy)]
-enum Cut {
-    Line,
-    Anywhere,
-}
-
-impl From<bool> for Cut {
-    fn from(at_line: bool) -> Self {
-        if at_line { Self::Line } else { Self::Anywhere }
-    }
-}
-
-impl Side {
-    /// At most `bytes` bytes from this side of `text`.
-    fn take(self, text: &str, bytes: usize, cut: Cut) -> &str {
-        if bytes >= text.len() {
-            return text;
-        }
-        match (self, cut) {
-            (Self::Start, Cut::Anywhere) => &text[..text.floor_char_boundary(bytes)],
-            (Self::Start, Cut::Line) => {
-                let stop = text.floor_char_boundary(bytes);
-                let line = line_start(text, stop);
-                &text[..if line == 0 { stop } else { line }]
-            }
-            (Self::End, Cut::Anywhere) => &text[text.ceil_char_boundary(text.len() - bytes)..],
-            (Self::End, Cut::Line) => {
-                let start = text.ceil_char_boundary(text.len() - bytes);
-                let newline = line_stop(text, start);
-                &text[if newline == text.len() { start } else { newline + 1 }..]
-            }
-        }
     }
 }
 
@@ -373,6 +271,7 @@ pub(crate) mod tests {
     pub(crate) const OPTIONS: SampleOptions = SampleOptions {
         infill_rate: 0.65,
         multi_hole_rate: 0.0,
+        whole_line_rate: 0.0,
         related_rate: 0.0,
         block_length: 4,
     };
@@ -431,6 +330,26 @@ pub(crate) mod tests {
             assert_eq!(sample.tokens[..prompt.len()], prompt);
         }
         assert!(with_rest > 20);
+    }
+
+    #[test]
+    fn whole_lines_are_filled_with_their_indentation_or_behind_it() {
+        let options = SampleOptions { infill_rate: 1.0, whole_line_rate: 1.0, ..OPTIONS };
+        let sampler = Sampler::new(tokenizer(), options).unwrap();
+        let text = "fn add(left: u32) -> u32 {\n    // Why.\n    left.min(7)\n}\n";
+        let document = document(text);
+        let (mut with, mut without) = (0, 0);
+        for seed in 0..100 {
+            let mut rng = keyed([seed, 4, 3, 2]);
+            let sample = sampler.sample((&document, None), 0..text.len(), 256, &mut rng).unwrap();
+            let ([.., rest, fill], _) = read_back(sampler.tokenizer(), &sample.tokens);
+            assert_eq!(rest, "");
+            assert!(text.lines().any(|line| line.ends_with(&fill)), "{fill:?}");
+            assert!(!fill.contains("Why"));
+            with += usize::from(fill == "    left.min(7)");
+            without += usize::from(fill == "left.min(7)");
+        }
+        assert!(with > 5 && without > 5, "{with} with and {without} without indentation");
     }
 
     #[test]

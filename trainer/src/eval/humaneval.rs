@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::fill::{Cost, Filler};
 use super::mutate::mutate;
 use super::sandbox::{Ending, Isolation, Sandbox, SandboxReport};
+use crate::atomic::write_file;
 use crate::progress::counter;
 
 /// Programs that run at once.
@@ -117,6 +118,15 @@ pub(super) struct Completer {
     pub max_tokens: Option<usize>,
 }
 
+/// A completion and how its program ended, with the keys of the reference harness's results.
+#[derive(Debug, Serialize)]
+pub(super) struct Judged {
+    task_id: String,
+    completion: String,
+    result: Ending,
+    passed: bool,
+}
+
 /// What came out.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -145,6 +155,9 @@ pub(super) struct Report {
     /// What the model's completions cost.
     pub cost: Option<Cost>,
     sandbox: SandboxReport,
+    /// Every completion that was run, in the order of the problems.
+    #[serde(skip)]
+    pub samples: Vec<Judged>,
 }
 
 /// Completes every problem and runs the programs.
@@ -157,6 +170,7 @@ pub(super) fn measure(
     let rule = completer.as_ref().map(|completer| completer.filler.rule());
     let (mut left_out, mut exact, mut cost) = (0, 0, Cost::default());
     let chosen = &problems.chosen;
+    let mut completed = Vec::with_capacity(chosen.len());
     let complete = |problem: &Problem| -> Result<Option<String>> {
         let completion = match (completions, &mut completer) {
             (Completions::Canonical, _) => Some(problem.canonical_solution.clone()),
@@ -173,7 +187,9 @@ pub(super) fn measure(
         };
         left_out += usize::from(completion.is_none());
         exact += usize::from(completion.as_ref() == Some(&problem.canonical_solution));
-        Ok(completion.map(|completion| problem.program(&completion)))
+        let program = completion.as_ref().map(|completion| problem.program(completion));
+        completed.push(completion);
+        Ok(program)
     };
     let endings = judge(sandbox, chosen, complete)?;
     let passed = endings.iter().filter(|(_, ending)| *ending == Ending::Passed).count();
@@ -186,6 +202,12 @@ pub(super) fn measure(
         .filter(|(_, ending)| completions == Completions::Canonical && *ending != Ending::Passed)
         .map(|(index, _)| chosen[*index].task_id.clone())
         .collect();
+    let judged = |&(index, result): &(usize, Ending)| {
+        let task_id = chosen[index].task_id.clone();
+        let completion = completed[index].clone()?;
+        Some(Judged { task_id, completion, result, passed: result == Ending::Passed })
+    };
+    let samples = endings.iter().filter_map(judged).collect();
     Ok(Report {
         suite: "humaneval-infilling",
         file: problems.file.clone(),
@@ -201,6 +223,7 @@ pub(super) fn measure(
         not_passed,
         cost: (completions == Completions::Model).then_some(cost),
         sandbox: sandbox.report(),
+        samples,
     })
 }
 
@@ -264,6 +287,16 @@ fn next(receiver: &Mutex<Receiver<(usize, String)>>) -> Option<(usize, String)> 
 }
 
 impl Report {
+    /// Writes the completions as lines of JSON.
+    pub(super) fn write_samples(&self, file: &Path) -> Result<()> {
+        let mut text = Vec::new();
+        for sample in &self.samples {
+            serde_json::to_writer(&mut text, sample)?;
+            text.push(b'\n');
+        }
+        write_file(file, &text)
+    }
+
     pub(super) fn table(&self) -> String {
         let mut text =
             format!("{}: {} of {} problems\n", self.file, self.problems, self.problems_of_file);

@@ -77,6 +77,9 @@ pub struct EvalArgs {
     /// Run the completed programs of humaneval-infilling, in a sandbox.
     #[arg(long)]
     allow_exec: bool,
+    /// File for the completions of humaneval-infilling, one JSON object a line with task_id, completion, result and passed.
+    #[arg(long, value_name = "FILE", conflicts_with = "sweep")]
+    samples: Option<PathBuf>,
     /// What completes the problems of humaneval-infilling.
     #[arg(long, value_enum, default_value = "model")]
     completions: Completions,
@@ -140,6 +143,10 @@ pub fn run_eval(args: &EvalArgs) -> Result<()> {
     ensure!(
         fills || !(has_rule || args.max_tokens.is_some() || args.serving.decodes()),
         "this suite fills nothing: --threshold, --steps, --order, --max-tokens, --healing, --end-bias, --copy-draft and --speculate are for suites that do"
+    );
+    ensure!(
+        args.samples.is_none() || args.suite == Suite::HumanevalInfilling,
+        "--samples keeps the completions of humaneval-infilling: leave it away for other suites"
     );
     match args.suite {
         Suite::Bpb => {
@@ -248,6 +255,9 @@ impl EvalArgs {
         };
         let Some(out) = &self.out else {
             let report = measure(self.rule())?;
+            if let Some(file) = &self.samples {
+                report.write_samples(file)?;
+            }
             return self.print(&report, &report.table());
         };
         ensure!(
