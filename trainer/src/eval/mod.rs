@@ -255,10 +255,9 @@ impl EvalArgs {
         };
         let Some(out) = &self.out else {
             let report = measure(self.rule())?;
-            if let Some(file) = &self.samples {
-                report.write_samples(file)?;
-            }
-            return self.print(&report, &report.table());
+            self.print(&report, &report.table())?;
+            // After the numbers, which a file that cannot be written must not cost.
+            return self.samples.as_deref().map_or(Ok(()), |file| report.write_samples(file));
         };
         ensure!(
             self.completions == Completions::Model,
